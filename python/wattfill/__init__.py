@@ -1,0 +1,59 @@
+"""Share a group's electrical capacity among EV connectors: fairly, exactly, and fast.
+
+Examples
+--------
+>>> import wattfill
+>>> wattfill.allocate([6, 6, 6], [16, 32, 10], 50, buffer=0.2).power
+array([15., 15., 10.])
+
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wattfill.allocation import Allocation as Allocation
+    from wattfill.allocation import allocate as allocate
+    from wattfill.errors import ConflictError as ConflictError
+    from wattfill.errors import InputError as InputError
+    from wattfill.errors import InputTypeError as InputTypeError
+    from wattfill.errors import MissingExtraError as MissingExtraError
+    from wattfill.errors import UnknownIdError as UnknownIdError
+    from wattfill.errors import WattfillError as WattfillError
+    from wattfill.reason import Reason as Reason
+
+__version__ = "0.1.0"
+
+# Loaded when first asked for: the errors and the property kit do without NumPy and the kernel.
+_HOME = {
+    "Allocation": "allocation",
+    "allocate": "allocation",
+    "ConflictError": "errors",
+    "InputError": "errors",
+    "InputTypeError": "errors",
+    "MissingExtraError": "errors",
+    "UnknownIdError": "errors",
+    "WattfillError": "errors",
+    "Reason": "reason",
+}
+
+__all__ = [*_HOME, "__version__", "get_include"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'wattfill' has no attribute {name!r}")
+    value = getattr(import_module(f"wattfill.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def get_include() -> str:
+    """Return the folder of ``wattfill.h``, for compiled code that calls the kernel."""
+    from importlib.resources import files
+
+    return str(files("wattfill") / "include")

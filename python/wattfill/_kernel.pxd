@@ -1,0 +1,37 @@
+# The C-level interface: `cimport` it, and compile with `wattfill.get_include()` on the path.
+from libc.stdint cimport int64_t, uint8_t
+
+
+cdef extern from "wattfill.h" nogil:
+    ctypedef struct wattfill_batch:
+        int64_t n_connectors, n_groups
+        const double *minimum
+        const double *maximum
+        const int64_t *offsets
+        const double *capacity
+        const double *buffer
+        const double *reserved
+        const int64_t *parent
+        const double *weight
+        const int64_t *priority
+        const double *rank
+        const uint8_t *active
+        double per_unit, step
+        double *power
+        uint8_t *reason
+        int64_t *bound_by
+        double *level
+        double *usable
+        double *used
+        int64_t *order
+        int64_t *first
+        int64_t *up
+        int64_t most_connectors, most_groups
+
+
+# wattfill.h says what each does and what the caller must have ensured.
+cdef int64_t plant_batch(wattfill_batch *batch, int64_t *scratch) noexcept nogil
+cdef size_t scratch_size(const wattfill_batch *batch) noexcept nogil
+cdef void solve_batch(
+    const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch
+) noexcept nogil

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Solve trees of groups: admit, fill from the leaves to the root, write the answer.
+ *
+ * This file is compiled once for each instruction-set level (WATTFILL_SIMD names it); the answer
+ * is the same on all of them.
+ */
+#include "wattfill.h"
+
+#include "level.h"
+#include "order.h"
+
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+#define AT_LEVEL(name) PASTE(name, WATTFILL_SIMD)
+
+/* One tree on the way through. Connectors are numbered from 0 in the order of the places of their
+ * groups, so that those below a group stand together; bounds and powers are in grains: steps, or
+ * quanta where there are none. */
+typedef struct {
+    const wattfill_batch *batch;
+    rule by;
+    int64_t root, n_groups;                      /* last place, and how many */
+    double *minimum, *maximum, *power, *weight;  /* (n,) of the admitted; the others have 0, 0, 0 */
+    double *low, *high, *heavy;                  /* (n,) a tier gathered: bounds and weights */
+    int64_t *origin;                             /* (n,) index in the batch */
+    int64_t *owner;                              /* (n,) group in the tree */
+    int64_t *line, *spare;                       /* (n,) admission order, and room to sort */
+    int64_t *begin;                              /* (n_groups + 1,) first connector of a group */
+    double *usable, *wanted;                     /* (n_groups,) */
+} tree;
+
+static inline int64_t place_of(const tree *t, int64_t k) { return t->root - t->n_groups + 1 + k; }
+
+static inline int64_t group_at(const wattfill_batch *b, int64_t place)
+{
+    return b->order ? b->order[place] : place;
+}
+
+/* Group that feeds group k of the tree, or -1. */
+static inline int64_t above(const tree *t, int64_t k)
+{
+    if (!t->batch->up || k == t->n_groups - 1) return -1;
+    return t->batch->up[place_of(t, k)] - place_of(t, 0);
+}
+
+static inline int64_t first_below(const tree *t, int64_t k)
+{
+    return t->batch->first ? t->batch->first[place_of(t, k)] - place_of(t, 0) : k;
+}
+
+static inline double weight_of(const tree *t, int64_t i) { return t->weight ? t->weight[i] : 1.0; }
+
+/* Bounds of one connector in grains. */
+static inline void take_bounds(const wattfill_batch *b, int64_t i, double *minimum, double *maximum)
+{
+    double high = quanta_down(b->maximum[i], b->per_unit);
+    double low = at_most(quanta_up(b->minimum[i], b->per_unit), high);
+    *minimum = b->step > 0.0 ? steps_up(low, b->step) : low;
+    *maximum = b->step > 0.0 ? steps_down(high, b->step) : high;
+}
+
+/* Usable capacity of one group in grains; in quanta it goes out. */
+static inline double take_capacity(const wattfill_batch *b, int64_t g)
+{
+    double q = usable_quanta(b->capacity[g], b->buffer[g], b->reserved[g], b->per_unit);
+    b->usable[g] = q / b->per_unit;
+    return b->step > 0.0 ? steps_down(q, b->step) : q;
+}
+
+static inline double units(const wattfill_batch *b, double grains)
+{
+    return (b->step > 0.0 ? grains * b->step : grains) / b->per_unit;
+}
+
+static inline double power_out(const wattfill_batch *b, int64_t i, double grains)
+{
+    return at_most(at_least(units(b, grains), b->minimum[i]), b->maximum[i]);
+}
+
+static void leave_out(tree *t, int64_t i, uint8_t reason, int64_t bound_by)
+{
+    t->minimum[i] = t->maximum[i] = t->power[i] = 0.0;
+    t->batch->reason[t->origin[i]] = reason;
+    t->batch->bound_by[t->origin[i]] = bound_by;
+}
+
+static void take_in(tree *t)
+{
+    const wattfill_batch *b = t->batch;
+    int64_t n = 0;
+    for (int64_t k = 0; k < t->n_groups; ++k) {
+        int64_t g = group_at(b, place_of(t, k));
+        t->begin[k] = n;
+        t->usable[k] = take_capacity(b, g);
+        for (int64_t i = b->offsets[g]; i < b->offsets[g + 1]; ++i, ++n) {
+            t->origin[n] = i;
+            t->owner[n] = k;
+            if (t->weight) t->weight[n] = b->weight[i];
+            take_bounds(b, i, &t->minimum[n], &t->maximum[n]);
+            t->power[n] = t->maximum[n];
+            b->reason[i] = WATTFILL_SHARING;
+            b->bound_by[i] = -1;
+            if (b->active && !b->active[i]) leave_out(t, n, WATTFILL_IDLE, -1);
+            /* No step lies between its bounds. */
+            else if (t->minimum[n] > t->maximum[n]) leave_out(t, n, WATTFILL_PAUSED, -1);
+        }
+    }
+    t->begin[t->n_groups] = n;
+}
+
+static int all_minimums_fit(tree *t)
+{
+    int fit = 1;
+    for (int64_t k = 0; k < t->n_groups; ++k) t->wanted[k] = 0.0;
+    for (int64_t k = 0; k < t->n_groups; ++k) {
+        for (int64_t i = t->begin[k]; i < t->begin[k + 1]; ++i) t->wanted[k] += t->minimum[i];
+        fit &= t->wanted[k] <= t->usable[k];
+        int64_t parent = above(t, k);
+        if (parent >= 0) t->wanted[parent] += t->wanted[k];
+    }
+    return fit;
+}
+
+/* One after another, as long as the minimum fits in the connector's group and all above it. */
+static void admit(tree *t)
+{
+    int64_t n = t->begin[t->n_groups];
+    double *left = t->wanted;
+    for (int64_t k = 0; k < t->n_groups; ++k) left[k] = t->usable[k];
+    for (int64_t i = 0; i < n; ++i) t->line[i] = i;
+    put_in_line(t->batch, t->origin, t->line, n, t->spare);
+    for (int64_t at = 0; at < n; ++at) {
+        int64_t i = t->line[at], k = t->owner[i];
+        while (k >= 0 && t->minimum[i] <= left[k]) k = above(t, k);
+        if (k >= 0) {
+            leave_out(t, i, WATTFILL_PAUSED, group_at(t->batch, place_of(t, k)));
+            continue;
+        }
+        for (k = t->owner[i]; k >= 0; k = above(t, k)) left[k] -= t->minimum[i];
+    }
+}
+
+/* Lower connector i to `power`; `place` is its group's. */
+static inline void lower(tree *t, int64_t i, double power, int64_t g)
+{
+    if (power < t->power[i]) {
+        t->power[i] = power;
+        t->batch->bound_by[t->origin[i]] = g;
+    }
+}
+
+/* Fill connectors start..stop - 1 of group g, who want more than `budget`, in one go. */
+static double fill_at_once(tree *t, int64_t g, int64_t start, int64_t stop, double budget)
+{
+    pool p = {t->minimum + start, t->power + start, t->weight ? t->weight + start : NULL,
+              stop - start};
+    mark m = highest_level(t->by, &p, budget);
+    for (int64_t i = start; i < stop; ++i)
+        lower(t, i, share_of(t->by, m.level, weight_of(t, i), t->minimum[i], t->power[i]), g);
+    return m.level;
+}
+
+/* The same, tier after tier; with steps, what is left goes out a step at a time. Who stands lower
+ * than the tier that the group binds keeps its minimum. */
+static double fill_in_line(tree *t, int64_t g, int64_t start, int64_t stop, double budget)
+{
+    const wattfill_batch *b = t->batch;
+    double left = budget, level = INFINITY;
+    put_in_line(b, t->origin, t->line + start, stop - start, t->spare);
+    for (int64_t i = start; i < stop; ++i) left -= t->minimum[i];
+
+    for (int64_t at = start, end; at < stop; at = end) {
+        int64_t n = 0;
+        double wanted = 0.0, minimums = 0.0;
+        for (end = at; end < stop; ++end, ++n) {
+            int64_t i = t->line[end];
+            if (b->priority &&
+                b->priority[t->origin[i]] != b->priority[t->origin[t->line[at]]]) break;
+            t->low[n] = t->minimum[i];
+            t->high[n] = t->power[i];
+            if (t->weight) t->heavy[n] = t->weight[i];
+            wanted += t->high[n];
+            minimums += t->low[n];
+        }
+        if (level < INFINITY) {
+            for (int64_t j = 0; j < n; ++j) lower(t, t->line[at + j], t->low[j], g);
+        } else if (wanted - minimums <= left) {
+            left -= wanted - minimums;
+        } else {
+            pool p = {t->low, t->high, t->heavy, n};
+            mark m = highest_level(t->by, &p, left + minimums);
+            level = m.level;
+            left += minimums;
+            for (int64_t j = 0; j < n; ++j) {
+                double w = t->weight ? t->heavy[j] : 1.0;
+                t->low[j] = share_of(t->by, m.level, w, t->low[j], t->high[j]);
+                left -= t->low[j];
+            }
+            for (int64_t j = 0; j < n; ++j) {
+                double w = t->weight ? t->heavy[j] : 1.0;
+                int rising = share_of(t->by, m.next, w, t->low[j], t->high[j]) > t->low[j];
+                if (b->step > 0.0 && rising && left >= 1.0) {
+                    t->low[j] += 1.0;
+                    left -= 1.0;
+                }
+                lower(t, t->line[at + j], t->low[j], g);
+            }
+        }
+    }
+    return level;
+}
+
+static void fill(tree *t)
+{
+    const wattfill_batch *b = t->batch;
+    int in_line = b->priority || b->step > 0.0;
+    if (in_line)
+        for (int64_t i = 0; i < t->begin[t->n_groups]; ++i) t->line[i] = i;
+    for (int64_t k = 0; k < t->n_groups; ++k) t->wanted[k] = 0.0;
+    for (int64_t k = 0; k < t->n_groups; ++k) {
+        int64_t g = group_at(b, place_of(t, k));
+        int64_t start = t->begin[first_below(t, k)], stop = t->begin[k + 1];
+        double level = INFINITY;
+        for (int64_t i = t->begin[k]; i < stop; ++i) t->wanted[k] += t->power[i];
+        if (t->wanted[k] > t->usable[k]) {
+            level = in_line ? fill_in_line(t, g, start, stop, t->usable[k])
+                            : fill_at_once(t, g, start, stop, t->usable[k]);
+            t->wanted[k] = 0.0;
+            for (int64_t i = start; i < stop; ++i) t->wanted[k] += t->power[i];
+        }
+        b->level[g] = units(b, level);
+        int64_t parent = above(t, k);
+        if (parent >= 0) t->wanted[parent] += t->wanted[k];
+    }
+}
+
+static void write_out(tree *t)
+{
+    const wattfill_batch *b = t->batch;
+    double *used = t->wanted;
+    for (int64_t k = 0; k < t->n_groups; ++k) used[k] = 0.0;
+    for (int64_t k = 0; k < t->n_groups; ++k) {
+        for (int64_t n = t->begin[k]; n < t->begin[k + 1]; ++n) {
+            int64_t i = t->origin[n];
+            used[k] += t->power[n];
+            if (b->reason[i] != WATTFILL_SHARING) {
+                b->power[i] = 0.0;
+                continue;
+            }
+            b->power[i] = power_out(b, i, t->power[n]);
+            if (t->power[n] == t->maximum[n]) b->reason[i] = WATTFILL_MAXIMUM;
+            else if (t->power[n] == t->minimum[n]) b->reason[i] = WATTFILL_MINIMUM;
+        }
+        b->used[group_at(b, place_of(t, k))] = units(b, used[k]);
+        int64_t parent = above(t, k);
+        if (parent >= 0) used[parent] += used[k];
+    }
+}
+
+static void solve_tree(tree *t)
+{
+    take_in(t);
+    if (!all_minimums_fit(t)) admit(t);
+    fill(t);
+    write_out(t);
+}
+
+/* One group on its own, all weights, priorities and ranks alike, no steps: the common case, in
+ * three passes over memory that the first brings near. Returns 0, with nothing but `usable`
+ * written, where minimums do not fit. */
+static int solve_plain(const wattfill_batch *b, int64_t g, double *restrict minimum,
+                       double *restrict maximum)
+{
+    int64_t start = b->offsets[g], n = b->offsets[g + 1] - start;
+    const double *restrict low = b->minimum + start, *restrict high = b->maximum + start;
+    double *restrict power = b->power + start;
+    uint8_t *restrict reason = b->reason + start;
+    int64_t *restrict bound_by = b->bound_by + start;
+    double per_unit = b->per_unit, budget = take_capacity(b, g);
+
+    double least = 0.0, most = 0.0;
+    if (b->active) {
+        const uint8_t *restrict active = b->active + start;
+        for (int64_t i = 0; i < n; ++i) {
+            maximum[i] = active[i] ? quanta_down(high[i], per_unit) : 0.0;
+            minimum[i] = active[i] ? at_most(quanta_up(low[i], per_unit), maximum[i]) : 0.0;
+            least += minimum[i];
+            most += maximum[i];
+        }
+    } else {
+#pragma omp simd reduction(+ : least, most)
+        for (int64_t i = 0; i < n; ++i) {
+            maximum[i] = quanta_down(high[i], per_unit);
+            minimum[i] = at_most(quanta_up(low[i], per_unit), maximum[i]);
+            least += minimum[i];
+            most += maximum[i];
+        }
+    }
+    if (least > budget) return 0;
+
+    double level = INFINITY;
+    if (most > budget) {
+        pool p = {minimum, maximum, NULL, n};
+        level = highest_level(EQUAL, &p, budget).level;
+    }
+    double used = 0.0;
+#pragma omp simd reduction(+ : used)
+    for (int64_t i = 0; i < n; ++i) {
+        double q = share(EQUAL, level, 1.0, minimum[i], maximum[i]);
+        used += q;
+        power[i] = at_most(at_least(q / per_unit, low[i]), high[i]);
+        reason[i] = q == maximum[i]   ? WATTFILL_MAXIMUM
+                    : q == minimum[i] ? WATTFILL_MINIMUM
+                                      : WATTFILL_SHARING;
+        bound_by[i] = q == maximum[i] ? -1 : g;
+    }
+    if (b->active) {
+        const uint8_t *restrict active = b->active + start;
+        for (int64_t i = 0; i < n; ++i) {
+            if (active[i]) continue;
+            power[i] = 0.0;
+            reason[i] = WATTFILL_IDLE;
+            bound_by[i] = -1;
+        }
+    }
+    b->level[g] = level / per_unit;
+    b->used[g] = used / per_unit;
+    return 1;
+}
+
+void AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t stop, void *scratch)
+{
+    int64_t n = b->most_connectors;
+    double *numbers = scratch;
+    tree t = {.batch = b};
+    t.by = !b->weight ? EQUAL : b->step > 0.0 ? WEBSTER : WEIGHTED;
+    t.minimum = numbers;
+    t.maximum = t.minimum + n;
+    t.power = t.maximum + n;
+    t.low = t.power + n;
+    t.high = t.low + n;
+    t.weight = b->weight ? t.high + n : NULL;
+    t.heavy = b->weight ? t.weight + n : NULL;
+    t.usable = t.high + n + (b->weight ? 2 * n : 0);
+    t.wanted = t.usable + b->most_groups;
+    t.begin = (int64_t *)(t.wanted + b->most_groups);
+    t.origin = t.begin + b->most_groups + 1;
+    t.owner = t.origin + n;
+    t.line = t.owner + n;
+    t.spare = t.line + n;
+
+    int plain = !b->order && !b->weight && !b->priority && b->step == 0.0;
+    for (int64_t place = start; place < stop; ++place) {
+        if (b->up && b->up[place] >= 0) continue;
+        if (plain && solve_plain(b, place, t.minimum, t.maximum)) continue;
+        t.root = place;
+        t.n_groups = b->first ? place - b->first[place] + 1 : 1;
+        solve_tree(&t);
+    }
+}
+
+int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, const double *maximum)
+{
+    enum { BLOCK = 1024 };
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        int64_t stop = start + BLOCK < n ? start + BLOCK : n, bad = 0;
+        for (int64_t i = start; i < stop; ++i)
+            bad |= !(minimum[i] >= 0.0) | !(maximum[i] >= minimum[i]) | !(maximum[i] < INFINITY);
+        if (!bad) continue;
+        for (int64_t i = start; i < stop; ++i)
+            if (!(minimum[i] >= 0.0 && maximum[i] >= minimum[i] && maximum[i] < INFINITY)) return i;
+    }
+    return -1;
+}

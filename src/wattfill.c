@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What is the same on every instruction-set level: the layout of a forest, and the choice of a
+ * level.
+ */
+#include "wattfill.h"
+
+#include <string.h>
+
+#define LEVEL(name)                                                                             \
+    void wattfill_solve_##name(const wattfill_batch *, int64_t, int64_t, void *);               \
+    int64_t wattfill_first_malformed_##name(int64_t, const double *, const double *);
+#define ENTRY(name) {#name, wattfill_solve_##name, wattfill_first_malformed_##name}
+
+typedef struct {
+    const char *name;
+    void (*solve)(const wattfill_batch *, int64_t, int64_t, void *);
+    int64_t (*first_malformed)(int64_t, const double *, const double *);
+} simd_level;
+
+LEVEL(baseline)
+#ifdef WATTFILL_X86_64
+LEVEL(x86_64_v3)
+LEVEL(x86_64_v4)
+#endif
+
+static const simd_level levels[] = {
+    ENTRY(baseline),
+#ifdef WATTFILL_X86_64
+    ENTRY(x86_64_v3),
+    ENTRY(x86_64_v4),
+#endif
+};
+
+static const simd_level *chosen;
+
+/* How many of `levels` this processor runs. */
+static int n_levels(void)
+{
+#ifdef WATTFILL_X86_64
+    __builtin_cpu_init();
+    if (!(__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+          __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma")))
+        return 1;
+    if (!(__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+          __builtin_cpu_supports("avx512vl")))
+        return 2;
+    return 3;
+#else
+    return 1;
+#endif
+}
+
+int wattfill_simd_levels(const char **names, int most)
+{
+    int n = n_levels();
+    for (int i = 0; i < n && i < most; ++i) names[i] = levels[i].name;
+    return n;
+}
+
+int wattfill_simd_choose(const char *name)
+{
+    for (int i = 0; i < n_levels(); ++i) {
+        if (strcmp(levels[i].name, name) != 0) continue;
+        chosen = &levels[i];
+        return 0;
+    }
+    return -1;
+}
+
+static const simd_level *level(void)
+{
+    if (!chosen) chosen = &levels[n_levels() - 1];
+    return chosen;
+}
+
+const char *wattfill_simd_chosen(void) { return level()->name; }
+
+void wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch)
+{
+    level()->solve(batch, start, stop, scratch);
+}
+
+int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double *maximum)
+{
+    return level()->first_malformed(n, minimum, maximum);
+}
+
+size_t wattfill_scratch_size(const wattfill_batch *b)
+{
+    size_t per_connector = b->weight ? 7 + 4 : 5 + 4, per_group = 2 + 1;
+    return 8 * (per_connector * (size_t)b->most_connectors +
+                per_group * (size_t)b->most_groups + 1);
+}
+
+static int64_t n_owned(const wattfill_batch *b, int64_t g) { return b->offsets[g + 1] - b->offsets[g]; }
+
+int64_t wattfill_plant(wattfill_batch *b, int64_t *scratch)
+{
+    int64_t n = b->n_groups;
+    b->most_connectors = 0;
+    b->most_groups = n > 0;
+    if (!b->parent) {
+        for (int64_t g = 0; g < n; ++g)
+            if (n_owned(b, g) > b->most_connectors) b->most_connectors = n_owned(b, g);
+        return -1;
+    }
+    /* Children hang on their parent as a list, first child first; every group is stepped into
+     * once and left once, so the walk needs no stack but the parents themselves. */
+    int64_t *child = scratch, *sibling = scratch + n, place = 0, connectors = 0;
+    for (int64_t g = 0; g < n; ++g) child[g] = -1;
+    for (int64_t g = n - 1; g >= 0; --g) {
+        int64_t parent = b->parent[g];
+        if (parent < 0) continue;
+        sibling[g] = child[parent];
+        child[parent] = g;
+    }
+    for (int64_t root = 0; root < n; ++root) {
+        if (b->parent[root] >= 0) continue;
+        int64_t first_of_tree = place, g = root;
+        connectors = 0;
+        /* `first` of a group on the way down waits where nothing stands yet: at its own index in
+         * `up`, which is overwritten with places at the end. */
+        b->up[g] = place;
+        for (;;) {
+            if (child[g] >= 0) {
+                int64_t next = child[g];
+                child[g] = sibling[next];
+                g = next;
+                b->up[g] = place;
+                continue;
+            }
+            b->order[place] = g;
+            b->first[place] = b->up[g];
+            child[g] = -2 - place; /* done, and where */
+            connectors += n_owned(b, g);
+            ++place;
+            if (g == root) break;
+            g = b->parent[g];
+        }
+        if (connectors > b->most_connectors) b->most_connectors = connectors;
+        if (place - first_of_tree > b->most_groups) b->most_groups = place - first_of_tree;
+    }
+    if (place < n)
+        for (int64_t g = 0; g < n; ++g)
+            if (child[g] > -2) return g;
+    for (int64_t k = 0; k < n; ++k) {
+        int64_t parent = b->parent[b->order[k]];
+        b->up[k] = parent < 0 ? -1 : -2 - child[parent];
+    }
+    return -1;
+}

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The C interface of wattfill: share the usable capacity of groups among their connectors.
+ *
+ * Everything is counted in whole numbers of a quantum, held in doubles; sums below 2**53 are
+ * exact in every order, so the answer depends on the input alone. Nothing here allocates,
+ * locks, or looks at errors: the caller has checked the input (see `wattfill_batch`).
+ */
+#ifndef WATTFILL_H
+#define WATTFILL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Why a connector got what it got. */
+enum {
+    WATTFILL_IDLE = 0,    /* no session */
+    WATTFILL_PAUSED = 1,  /* its minimum did not fit */
+    WATTFILL_MINIMUM = 2, /* held at its minimum by `bound_by` */
+    WATTFILL_SHARING = 3, /* at the level of `bound_by` */
+    WATTFILL_MAXIMUM = 4  /* at its own maximum */
+};
+
+/* A batch of groups, CSR style: group g owns connectors offsets[g]..offsets[g + 1] - 1.
+ *
+ * The caller ensures: 0 <= minimum <= maximum < infinity; offsets start at 0, never fall and end
+ * at n_connectors; 0 <= buffer <= 1; 0 <= capacity, reserved; weight within 1e-100..1e100; rank
+ * not NaN; per_unit a whole number in 1..2**53; step a whole number of quanta; capacity *
+ * per_unit below 2**53, or below 2**51 with weights. Optional arrays may be NULL. */
+typedef struct wattfill_batch {
+    /* IN */
+    int64_t n_connectors, n_groups;
+    const double *minimum, *maximum;             /* (n_connectors,) */
+    const int64_t *offsets;                      /* (n_groups + 1,) */
+    const double *capacity, *buffer, *reserved;  /* (n_groups,) */
+    const int64_t *parent;                       /* (n_groups,) or NULL: no nesting */
+    const double *weight;                        /* (n_connectors,) or NULL: all 1 */
+    const int64_t *priority;                     /* (n_connectors,) or NULL: all 0; higher first */
+    const double *rank;                          /* (n_connectors,) or NULL; lower first */
+    const uint8_t *active;                       /* (n_connectors,) or NULL: all */
+    double per_unit;                             /* quanta in one unit of power */
+    double step;                                 /* quanta in one step, 0 for none */
+    /* OUT */
+    double *power;                               /* (n_connectors,) */
+    uint8_t *reason;                             /* (n_connectors,) */
+    int64_t *bound_by;                           /* (n_connectors,) group, or -1 */
+    double *level, *usable, *used;               /* (n_groups,) */
+    /* Filled in by wattfill_plant when there are parents, read by wattfill_solve: groups in
+     * post-order, so that the groups below one stand right before it. */
+    int64_t *order;                              /* (n_groups,) group at a place */
+    int64_t *first;                              /* (n_groups,) first place below a place */
+    int64_t *up;                                 /* (n_groups,) place of the parent, or -1 */
+    /* The largest tree; filled in by wattfill_plant. */
+    int64_t most_connectors, most_groups;
+} wattfill_batch;
+
+/* Lay the groups out in post-order and measure the largest tree. With parents, `order`, `first`
+ * and `up` are written and `scratch` holds 2 * n_groups numbers. Returns -1, or a group whose
+ * chain of parents never ends. */
+int64_t wattfill_plant(wattfill_batch *batch, int64_t *scratch);
+
+/* How many bytes of scratch one call of wattfill_solve needs; aligned for doubles. */
+size_t wattfill_scratch_size(const wattfill_batch *batch);
+
+/* Solve the trees at places start..stop - 1 (without parents: the groups). Both ends stand
+ * between trees. Disjoint ranges may run at once, each with its own scratch. */
+void wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch);
+
+/* First connector that breaks 0 <= minimum <= maximum < infinity, or -1. */
+int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double *maximum);
+
+/* The instruction-set levels compiled in that this processor runs, best last; choosing one that
+ * is not among them returns -1. The best is chosen at first. */
+int wattfill_simd_levels(const char **names, int most);
+int wattfill_simd_choose(const char *name);
+const char *wattfill_simd_chosen(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
