@@ -1,0 +1,106 @@
+"""Hypothesis strategies: batches of groups with realistic and with evil values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+# Ratings that are sold, minimums that standards ask for, decimals that binary fractions betray,
+# and what lies around one quantum, far below it, and beyond all of them.
+POWERS = (0.0, 1.4, 2.3, 3.7, 4.14, 5.0, 6.0, 7.4, 11.0, 22.0, 50.0, 150.0)
+EVIL = (0.1, 0.3, 1e-6, 1.5e-6, 2e-6, 1e-9, 5e-324, 0.1 + 0.2, 1e-6 / 3, 1e9, 2.0**40, 1e300)
+
+
+def powers() -> st.SearchStrategy[float]:
+    """Powers in kW, at least 0: ratings, decimals, any double, and evil ones."""
+    return st.one_of(
+        st.sampled_from(POWERS),
+        st.integers(0, 20).map(float),
+        st.integers(0, 30_000).map(lambda n: n / 100),
+        st.floats(0, 200, allow_nan=False),
+        st.sampled_from(EVIL),
+    )
+
+
+@st.composite
+def connectors(draw: st.DrawFn, max_size: int = 8) -> list[tuple[float, float]]:
+    """Bounds of the connectors of one group, minimum first; equal bounds and twins are common."""
+    bounds = st.tuples(powers(), powers()).map(lambda pair: (min(pair), max(pair)))
+    some = st.one_of(bounds, bounds, powers().map(lambda x: (x, x)))
+    size = draw(st.integers(0, max_size))
+    if size and draw(st.booleans()):
+        kinds = draw(st.lists(some, min_size=1, max_size=3))
+        return draw(st.lists(st.sampled_from(kinds), min_size=size, max_size=size))
+    return draw(st.lists(some, min_size=size, max_size=size))
+
+
+@st.composite
+def capacities(draw: st.DrawFn, bounds: list[tuple[float, float]]) -> float:
+    """Capacity of a group in kW: too little, just enough, between, plenty, or none at all."""
+    least = min(sum(low for low, _ in bounds), 1e9)
+    most = min(sum(high for _, high in bounds), 1e9)
+    exact = draw(
+        st.one_of(
+            st.just(least),
+            st.just(most),
+            st.just(0.0),
+            st.floats(0, 1).map(lambda share: least * share),
+            st.floats(0, 1).map(lambda share: least + (most - least) * share),
+            st.integers(0, 200).map(float),
+        )
+    )
+    return max(0.0, exact + draw(st.sampled_from([0.0, 0.0, 1e-6, -1e-6, 1e-9, -1e-9, 0.1, -0.1])))
+
+
+@st.composite
+def batches(draw: st.DrawFn, max_groups: int = 6, max_connectors: int = 8) -> dict[str, Any]:
+    """Arguments of `wattfill.allocate`, every feature on or off: ``allocate(**batch)``."""
+    groups = draw(st.lists(connectors(max_connectors), min_size=0, max_size=max_groups))
+    bounds = [pair for group in groups for pair in group]
+    n, n_groups = len(bounds), len(groups)
+    offsets = [0]
+    for group in groups:
+        offsets.append(offsets[-1] + len(group))
+
+    def each(values: st.SearchStrategy[Any], size: int) -> list[Any]:
+        return draw(st.lists(values, min_size=size, max_size=size))
+
+    batch: dict[str, Any] = {
+        "minimum": [low for low, _ in bounds],
+        "maximum": [high for _, high in bounds],
+        "offsets": offsets,
+    }
+    feeds = [-1] * n_groups
+    if draw(st.booleans()):
+        # A random forest: everybody's parent comes earlier in a random order.
+        order = draw(st.permutations(range(n_groups)))
+        for place, g in enumerate(order):
+            feeds[g] = order[draw(st.integers(0, place - 1))] if place and draw(st.booleans()) else -1
+        batch["parent"] = feeds
+    batch["capacity"] = [draw(capacities(_below(g, feeds, groups))) for g in range(n_groups)]
+    if draw(st.booleans()):
+        batch["buffer"] = each(st.sampled_from([0.0, 0.1, 0.2, 0.9, 1.0]) | st.floats(0, 1), n_groups)
+    if draw(st.booleans()):
+        batch["reserved"] = each(st.sampled_from([0.0, 0.1, 5.0]) | st.floats(0, 100), n_groups)
+    if draw(st.booleans()):
+        weights = st.sampled_from([1.0, 2.0, 3.0, 0.1, 0.5, 1 / 3, 1e-6, 1e3]) | st.floats(1e-3, 1e3)
+        batch["weight"] = each(weights, n)
+    if draw(st.booleans()):
+        batch["priority"] = each(st.integers(-1, 2), n)
+    if draw(st.booleans()):
+        batch["rank"] = each(st.integers(0, 3).map(float), n)
+    if draw(st.booleans()):
+        batch["active"] = each(st.booleans(), n)
+    batch["step"] = draw(st.sampled_from([None, None, None, 0.1, 1e-6, 0.25, 1.0, 0.023, 7.0]))
+    return batch
+
+
+def _below(
+    g: int, feeds: list[int], groups: list[list[tuple[float, float]]]
+) -> list[tuple[float, float]]:
+    """Bounds of all connectors below group g."""
+    inside = [g]
+    for other in inside:
+        inside.extend(k for k, parent in enumerate(feeds) if parent == other)
+    return [pair for other in inside for pair in groups[other]]
