@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any, NamedTuple, NoReturn
 
@@ -122,6 +123,45 @@ def number(name: str, value: object) -> float:
     if array.ndim != 0:
         raise InputError(f"{name} must be one number, got shape {array.shape}")
     return float(array)
+
+
+def number_within(
+    name: str, value: object, rule: str, least: float = 0.0, most: float = np.inf
+) -> float:
+    """Return one finite number in least..most."""
+    x = value if type(value) is float else number(name, value)
+    if not (least <= x <= most and math.isfinite(x)):
+        raise InputError(f"{name} must be {rule}, got {x!r}")
+    return x + 0.0  # -0.0 becomes 0.0
+
+
+def whole_number(name: str, value: object) -> int:
+    """Return one whole number that fits into 64 bits."""
+    try:
+        x = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        x = None
+    if x is None or isinstance(value, (bool, np.bool_)):
+        raise InputTypeError(f"{name} must be a whole number, got {_show(value)}")
+    if not -(2**63) <= x < 2**63:
+        raise InputError(f"{name} must fit into 64 bits with a sign, got {_show(x)}")
+    return x
+
+
+def text(name: str, value: object) -> str:
+    """Return a string."""
+    if not isinstance(value, str):
+        raise InputTypeError(f"{name} must be a string, got {_show(value)}")
+    return value
+
+
+def identifier(name: str, value: object) -> str:
+    """Return a string that is not empty."""
+    if not isinstance(value, str):
+        raise InputTypeError(f"{name} must be a non-empty string, got {_show(value)}")
+    if not value:
+        raise InputError(f"{name} must be a non-empty string, got {value!r}")
+    return value
 
 
 def _per_group(name: str, value: object, n_groups: int) -> Floats:

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from wattfill import _kernel, _validate
+from wattfill import _arrow, _kernel, _validate
 from wattfill._validate import Batch, Bytes, Floats, Integers
+from wattfill.errors import InputError, InputTypeError, MissingExtraError
 from wattfill.reason import Reason
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Allocation:
-    """The outcome for a batch: a power per connector, a level per group."""
+    """The outcome for a batch: a power per connector, a level per group.
+
+    It is also a table of its connectors, with the columns ``group``, ``power``, ``reason`` (the
+    label) and ``bound_by`` (null where there is none), for whatever reads Arrow tables through
+    the PyCapsule protocol: ``polars.DataFrame(allocation)``, ``pyarrow.table(allocation)``,
+    DuckDB. What comes out of a conversion is a copy, so ``allocate(..., out=allocation)`` does
+    not change it.
+
+    Examples
+    --------
+    >>> allocation = allocate([6, 6, 6], [16, 32, 10], 50, buffer=0.2)
+    >>> allocation
+    Allocation(3 connectors in 1 group: 40 of 40 used)
+    >>> allocation.to_dicts()[2]
+    {'group': 0, 'power': 10.0, 'reason': 'maximum', 'bound_by': None}
+
+    """
 
     power: Floats
     """(n_connectors,) What each connector may draw, in the unit of the bounds."""
@@ -33,6 +51,134 @@ class Allocation:
     """(n_groups,) Sum of the power below the group."""
     offsets: Integers
     """(n_groups + 1,) Group ``g`` owns connectors ``offsets[g]:offsets[g + 1]``."""
+    resolution: float
+    """One quantum: powers were counted in whole numbers of it."""
+
+    def __repr__(self) -> str:
+        n_connectors, n_groups = self.power.size, self.usable.size
+        sizes = (
+            f"{n_connectors} connector{'s' * (n_connectors != 1)} "
+            f"in {n_groups} group{'s' * (n_groups != 1)}"
+        )
+        if n_groups == 0:
+            return f"Allocation({sizes})"
+        if n_groups == 1:
+            return f"Allocation({sizes}: {self.used[0]:.15g} of {self.usable[0]:.15g} used)"
+        # A sum over groups would count nested ones twice.
+        n_binding = np.count_nonzero(np.isfinite(self.level))
+        return f"Allocation({sizes}: {n_binding} binding)"
+
+    @property
+    def headroom(self) -> Floats:
+        """(n_groups,) Usable capacity left over; never below 0."""
+        quanta = _validate.quanta_per_unit(self.resolution)
+        # Each is a whole number of quanta, rounded; the difference of the floats is not.
+        left: Floats = (np.rint(self.usable * quanta) - np.rint(self.used * quanta)) / quanta
+        return left
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Return a dict per connector, of plain Python values that JSON can hold.
+
+        Returns
+        -------
+        list of dict
+            ``group`` (int), ``power`` (float), ``reason`` (str, the label) and ``bound_by``
+            (int, or None where there is none).
+
+        Examples
+        --------
+        >>> allocate([5, 5], [7, 7], 8).to_dicts()[1]
+        {'group': 0, 'power': 0.0, 'reason': 'paused', 'bound_by': 0}
+
+        """
+        labels = _labels()
+        return [
+            {
+                "group": group,
+                "power": power,
+                "reason": labels[reason],
+                "bound_by": None if bound_by < 0 else bound_by,
+            }
+            for group, power, reason, bound_by in zip(
+                *(column.tolist() for column in self._columns()), strict=True
+            )
+        ]
+
+    def to_pandas(self) -> Any:
+        """Return the connectors as a ``pandas.DataFrame``.
+
+        ``reason`` is categorical over all labels, ``bound_by`` a nullable integer (``Int64``).
+
+        Raises
+        ------
+        MissingExtraError
+            If pandas is not installed.
+
+        """
+        pandas = _load("pandas", "to_pandas()")
+        group, power, reason, bound_by = self._columns()
+        return pandas.DataFrame(
+            {
+                "group": group,
+                "power": power,
+                "reason": pandas.Categorical.from_codes(reason, _labels()),
+                "bound_by": pandas.arrays.IntegerArray(bound_by, bound_by < 0),
+            },
+            copy=True,
+        )
+
+    def to_polars(self) -> Any:
+        """Return the connectors as a ``polars.DataFrame``; ``reason`` is categorical.
+
+        Raises
+        ------
+        MissingExtraError
+            If Polars is not installed.
+
+        """
+        return _load("polars", "to_polars()").DataFrame(self)
+
+    def to_arrow(self) -> Any:
+        """Return the connectors as a ``pyarrow.Table``; ``reason`` is a dictionary column.
+
+        Raises
+        ------
+        MissingExtraError
+            If PyArrow is not installed.
+
+        """
+        return _load("pyarrow", "to_arrow()").table(self)
+
+    def __arrow_c_schema__(self) -> Any:
+        return _arrow.schema()
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        if requested_schema is not None:
+            _arrow.check_request(requested_schema)
+        return _arrow.schema(), _arrow.batch(*self._columns())
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        if requested_schema is not None:
+            _arrow.check_request(requested_schema)
+        return _arrow.stream(_arrow.batch(*self._columns()))
+
+    def _columns(self) -> tuple[Integers, Floats, Bytes, Integers]:
+        group = np.repeat(np.arange(self.offsets.size - 1), np.diff(self.offsets))
+        return group, self.power, self.reason, self.bound_by
+
+
+def _labels() -> list[str]:
+    return [reason.label for reason in Reason]
+
+
+def _load(library: str, purpose: str) -> Any:
+    """Import a library that wattfill does without."""
+    try:
+        return import_module(library)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{purpose} needs {library}, which cannot be imported: pip install {library}"
+        ) from error
 
 
 def allocate(
@@ -53,7 +199,85 @@ def allocate(
     threads: int | None = None,
     out: Allocation | None = None,
 ) -> Allocation:
-    """Share each group's usable capacity max-min fairly among its connectors."""
+    """Share each group's usable capacity max-min fairly among its connectors.
+
+    Connectors whose minimum does not fit are paused; above the minimums, power is shared
+    max-min fair on totals, ``clip(level * weight, minimum, maximum)``, with one level per group,
+    the highest that fits in whole quanta.
+
+    Parameters
+    ----------
+    minimum, maximum : array_like of float, shape (n_connectors,)
+        Bounds on each connector's power, ``0 <= minimum <= maximum < inf``, in one unit
+        throughout (kW, say).
+    capacity : float or array_like of float, shape (n_groups,)
+        Most that each group may draw, at least 0, in the same unit.
+    offsets : array_like of int, shape (n_groups + 1,), optional
+        Group ``g`` owns connectors ``offsets[g]:offsets[g + 1]``. One group owns all by default.
+    buffer : float or array_like of float, shape (n_groups,)
+        Fraction of the capacity set aside, within 0..1.
+    reserved : float or array_like of float, shape (n_groups,)
+        Load in the group that is not ours to steer, at least 0. The usable capacity is
+        ``capacity * (1 - buffer) - reserved``, not below 0.
+    parent : array_like of int, shape (n_groups,), optional
+        Index of the group that feeds this one, -1 for none. A connector is bound by its group
+        and by every ancestor; the result is max-min fair over the whole tree.
+    weight : array_like of float, shape (n_connectors,), optional
+        Shares are in proportion to weights, within 1e-100..1e100; all 1 by default.
+    priority : array_like of int, shape (n_connectors,), optional
+        Higher first, in admission and in filling; all 0 by default.
+    rank : array_like of float, shape (n_connectors,), optional
+        Lower first in admission, among equal priorities; then by position.
+    active : array_like of bool, shape (n_connectors,), optional
+        Whether a session is on. Others get 0 and are not counted. All by default.
+    step : float, optional
+        Every power is a whole multiple of this, which is a whole number of quanta. What
+        truncation frees is handed out in admission order; with weights, by Webster's rule.
+    resolution : float
+        One quantum, ``1 / n`` for a whole number n: powers are counted in whole numbers of it.
+        Capacities stay below 2**53 quanta, with weights below 2**51.
+    threads : int, optional
+        How many threads may work, on trees of groups side by side. The answer is the same.
+    out : Allocation, optional
+        Result of an earlier call with as many connectors and groups and the same resolution. Its
+        memory is overwritten, and it is returned.
+
+    Returns
+    -------
+    Allocation
+        A power and a reason per connector, a level per group. In whole quanta the powers of a
+        group never add up to more than its usable capacity, nor to more than any ancestor's.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an argument is malformed. What depends on the data never raises: minimums that do not
+        fit, capacity 0 and empty groups come back as data.
+
+    Notes
+    -----
+    Water-filling as the projection on a box with one linear constraint: Brucker, An O(n)
+    algorithm for quadratic knapsack problems, Oper. Res. Lett. 3 (1984); max-min fairness on a
+    tree: Radunovic and Le Boudec, A unified framework for max-min and min-max fairness, IEEE/ACM
+    Trans. Netw. 15 (2007), section IV; Webster's rule: Balinski and Young, Fair Representation
+    (1982).
+
+    Examples
+    --------
+    The third stops at 10 kW, the other two share 30 kW:
+
+    >>> allocate([6, 6, 6], [16, 32, 10], 50, buffer=0.2).power
+    array([15., 15., 10.])
+
+    Two floors of 20 kW below a building of 30 kW:
+
+    >>> a = allocate([0, 0, 0], [22, 22, 22], [20, 20, 30], [0, 2, 3, 3], parent=[2, 2, -1])
+    >>> a.power
+    array([10., 10., 10.])
+    >>> a.bound_by
+    array([0, 0, 2])
+
+    """
     batch = _validate.batch(
         minimum,
         maximum,
@@ -72,20 +296,28 @@ def allocate(
     n_threads = _validate.threads(threads)
     if _kernel.first_malformed(batch.minimum, batch.maximum) >= 0:
         _validate.refuse_bounds(batch.minimum, batch.maximum)
-    n_connectors, n_groups = batch.minimum.size, batch.capacity.size
     order, first, up = np.empty((3, batch.parent.size), np.int64)
     most_connectors, most_groups = _kernel.plant(batch.offsets, batch.parent, order, first, up)
     if most_connectors < 0:
         _validate.refuse_cycle(batch.parent, most_groups)
-    result = Allocation(
-        np.empty(n_connectors),
-        np.empty(n_connectors, np.uint8),
-        np.empty(n_connectors, np.int64),
-        np.empty(n_groups),
-        np.empty(n_groups),
-        np.empty(n_groups),
-        batch.offsets,
-    )
+
+    n_connectors, n_groups = batch.minimum.size, batch.capacity.size
+    if out is None:
+        result = Allocation(
+            power=np.empty(n_connectors),
+            reason=np.empty(n_connectors, np.uint8),
+            bound_by=np.empty(n_connectors, np.int64),
+            level=np.empty(n_groups),
+            usable=np.empty(n_groups),
+            used=np.empty(n_groups),
+            offsets=batch.offsets,
+            resolution=1.0 / batch.per_unit,
+        )
+    else:
+        _check_out(out, n_connectors, n_groups, 1.0 / batch.per_unit)
+        batch = _apart(batch, out)
+        out.offsets[:] = batch.offsets
+        result = out
 
     def solve(start: int, stop: int) -> None:
         _kernel.solve(
@@ -98,5 +330,62 @@ def allocate(
             result.level, result.usable, result.used,
         )  # fmt: skip
 
-    solve(0, n_groups)
+    if n_threads == 1:
+        solve(0, n_groups)
+    else:
+        cuts = _cuts(batch.offsets, order, up, n_threads)
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(solve, cuts[:-1], cuts[1:]))
     return result
+
+
+def _check_out(out: Allocation, n_connectors: int, n_groups: int, resolution: float) -> None:
+    if not isinstance(out, Allocation):
+        raise InputTypeError(f"out must be an Allocation, got {type(out).__name__}")
+    if out.power.size != n_connectors or out.usable.size != n_groups:
+        raise InputError(
+            f"out must have {n_connectors} connectors in {n_groups} groups, got "
+            f"{out.power.size} in {out.usable.size}"
+        )
+    if out.resolution != resolution:
+        raise InputError(
+            f"out must have the resolution of the call, got {out.resolution!r} for {resolution!r}"
+        )
+    for name, dtype, size in (
+        ("power", np.float64, n_connectors),
+        ("reason", np.uint8, n_connectors),
+        ("bound_by", np.int64, n_connectors),
+        ("level", np.float64, n_groups),
+        ("usable", np.float64, n_groups),
+        ("used", np.float64, n_groups),
+        ("offsets", np.int64, n_groups + 1),
+    ):
+        array = getattr(out, name)
+        fits = array.dtype == dtype and array.shape == (size,)
+        if not (fits and array.flags.carray):
+            raise InputError(
+                f"out.{name} must be a writable, contiguous array of {size} {np.dtype(dtype)}, "
+                f"got {array.dtype} of shape {array.shape}"
+            )
+
+
+def _apart(batch: Batch, out: Allocation) -> Batch:
+    """Copy what is read out of the memory that is written."""
+    written = (out.power, out.reason, out.bound_by, out.level, out.usable, out.used, out.offsets)
+    return Batch._make(
+        field.copy()
+        if isinstance(field, np.ndarray) and any(np.may_share_memory(field, w) for w in written)
+        else field
+        for field in batch
+    )
+
+
+def _cuts(offsets: Integers, order: Integers, up: Integers, n_threads: int) -> list[int]:
+    """Return places between trees that part the connectors about evenly."""
+    n_groups = offsets.size - 1
+    ends = np.flatnonzero(up < 0) + 1 if up.size else np.arange(1, n_groups + 1)
+    sizes = np.diff(offsets)[order] if order.size else np.diff(offsets)
+    done = np.cumsum(sizes)[ends - 1]
+    shares = done[-1:] * np.arange(1, n_threads).reshape(-1, 1) / n_threads
+    inner = ends[np.searchsorted(done, shares.ravel())]
+    return [0, *np.unique(inner[inner < n_groups]).tolist(), n_groups]

@@ -6,7 +6,7 @@ class WattfillError(Exception):
 
 
 class InputError(WattfillError, ValueError):
-    """A value that breaks a rule: the message names the argument, the place, the value, the rule."""
+    """A value that breaks a rule; the message names the argument, place, value and rule."""
 
 
 class InputTypeError(WattfillError, TypeError):
@@ -26,4 +26,4 @@ class ConflictError(WattfillError, ValueError):
 
 
 class MissingExtraError(WattfillError, ImportError):
-    """A part of wattfill whose libraries are not installed; the message says which extra has them."""
+    """A part of wattfill whose libraries are missing; the message names the extra that has them."""

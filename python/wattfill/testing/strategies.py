@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 # and what lies around one quantum, far below it, and beyond all of them.
 POWERS = (0.0, 1.4, 2.3, 3.7, 4.14, 5.0, 6.0, 7.4, 11.0, 22.0, 50.0, 150.0)
 EVIL = (0.1, 0.3, 1e-6, 1.5e-6, 2e-6, 1e-9, 5e-324, 0.1 + 0.2, 1e-6 / 3, 1e9, 2.0**40, 1e300)
+BUFFERS = (0.0, 0.0, 0.1, 0.2, 0.9, 1.0)
+WEIGHTS = (1.0, 2.0, 3.0, 0.1, 0.5, 1 / 3, 1e-6, 1e3)
+STEPS = (0.1, 0.25, 0.023, 1.0, 7.0, 1e-6)
 
 
 def powers() -> st.SearchStrategy[float]:
@@ -40,17 +43,18 @@ def capacities(draw: st.DrawFn, bounds: list[tuple[float, float]]) -> float:
     """Capacity of a group in kW: too little, just enough, between, plenty, or none at all."""
     least = min(sum(low for low, _ in bounds), 1e9)
     most = min(sum(high for _, high in bounds), 1e9)
-    exact = draw(
-        st.one_of(
-            st.just(least),
-            st.just(most),
-            st.just(0.0),
-            st.floats(0, 1).map(lambda share: least * share),
-            st.floats(0, 1).map(lambda share: least + (most - least) * share),
-            st.integers(0, 200).map(float),
-        )
+    between = st.floats(0, 1).map(lambda share: least + (most - least) * share)
+    exact = st.one_of(
+        between,
+        between,
+        st.just(least),
+        st.just(most),
+        st.just(0.0),
+        st.floats(0, 1).map(lambda share: least * share),
+        st.integers(0, 200).map(float),
     )
-    return max(0.0, exact + draw(st.sampled_from([0.0, 0.0, 1e-6, -1e-6, 1e-9, -1e-9, 0.1, -0.1])))
+    beside = st.sampled_from([0.0, 0.0, 1e-6, -1e-6, 1e-9, -1e-9, 0.1, -0.1])
+    return max(0.0, float(draw(exact)) + draw(beside))
 
 
 @st.composite
@@ -76,15 +80,21 @@ def batches(draw: st.DrawFn, max_groups: int = 6, max_connectors: int = 8) -> di
         # A random forest: everybody's parent comes earlier in a random order.
         order = draw(st.permutations(range(n_groups)))
         for place, g in enumerate(order):
-            feeds[g] = order[draw(st.integers(0, place - 1))] if place and draw(st.booleans()) else -1
+            feeds[g] = (
+                order[draw(st.integers(0, place - 1))] if place and draw(st.booleans()) else -1
+            )
         batch["parent"] = feeds
     batch["capacity"] = [draw(capacities(_below(g, feeds, groups))) for g in range(n_groups)]
     if draw(st.booleans()):
-        batch["buffer"] = each(st.sampled_from([0.0, 0.1, 0.2, 0.9, 1.0]) | st.floats(0, 1), n_groups)
+        batch["buffer"] = each(
+            st.sampled_from([0.0, 0.1, 0.2, 0.9, 1.0]) | st.floats(0, 1), n_groups
+        )
     if draw(st.booleans()):
-        batch["reserved"] = each(st.sampled_from([0.0, 0.1, 5.0]) | st.floats(0, 100), n_groups)
+        batch["reserved"] = each(st.sampled_from([0.0, 0.0, 0.1, 5.0]) | st.floats(0, 20), n_groups)
     if draw(st.booleans()):
-        weights = st.sampled_from([1.0, 2.0, 3.0, 0.1, 0.5, 1 / 3, 1e-6, 1e3]) | st.floats(1e-3, 1e3)
+        weights = st.sampled_from([1.0, 2.0, 3.0, 0.1, 0.5, 1 / 3, 1e-6, 1e3]) | st.floats(
+            1e-3, 1e3
+        )
         batch["weight"] = each(weights, n)
     if draw(st.booleans()):
         batch["priority"] = each(st.integers(-1, 2), n)
@@ -92,7 +102,8 @@ def batches(draw: st.DrawFn, max_groups: int = 6, max_connectors: int = 8) -> di
         batch["rank"] = each(st.integers(0, 3).map(float), n)
     if draw(st.booleans()):
         batch["active"] = each(st.booleans(), n)
-    batch["step"] = draw(st.sampled_from([None, None, None, 0.1, 1e-6, 0.25, 1.0, 0.023, 7.0]))
+    if draw(st.booleans()):
+        batch["step"] = draw(st.sampled_from(STEPS))
     return batch
 
 
