@@ -1,0 +1,1 @@
+"""Benchmarks of wattfill beside its peers, on named and seeded workloads."""
