@@ -311,10 +311,10 @@ def allocate(
             usable=np.empty(n_groups),
             used=np.empty(n_groups),
             offsets=batch.offsets,
-            resolution=1.0 / batch.per_unit,
+            resolution=float(resolution),
         )
     else:
-        _check_out(out, n_connectors, n_groups, 1.0 / batch.per_unit)
+        _check_out(out, n_connectors, n_groups, float(resolution))
         batch = _apart(batch, out)
         out.offsets[:] = batch.offsets
         result = out
