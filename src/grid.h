@@ -10,7 +10,7 @@
 
 #include <math.h>
 
-#define BEYOND 0x1p53 /* more quanta than any group can have: stands for all that is larger */
+#define BEYOND 0x1p54 /* more quanta than any group can have: stands for all that is larger */
 #define NEAR 0x1p-10  /* a thousandth of a quantum */
 
 static inline double at_least(double x, double bound) { return x > bound ? x : bound; }
@@ -37,7 +37,7 @@ static inline double whole_above(double x)
 #endif
 
 /* Quanta in x units, before rounding; finite whatever x is. */
-static inline double quanta(double x, double per_unit) { return at_most(x * per_unit, 2 * BEYOND); }
+static inline double quanta(double x, double per_unit) { return at_most(x * per_unit, BEYOND); }
 
 /* How far a grid point may be from y and still be meant. */
 static inline double reach(double y) { return at_least(y * 0x1p-52, NEAR); }
@@ -45,13 +45,13 @@ static inline double reach(double y) { return at_least(y * 0x1p-52, NEAR); }
 static inline double quanta_down(double x, double per_unit)
 {
     double y = quanta(x, per_unit);
-    return at_most(whole_below(y + reach(y)), BEYOND);
+    return whole_below(y + reach(y));
 }
 
 static inline double quanta_up(double x, double per_unit)
 {
     double y = quanta(x, per_unit);
-    return at_most(whole_above(at_least(y - reach(y), 0.0)), BEYOND);
+    return whole_above(at_least(y - reach(y), 0.0));
 }
 
 /* Whole numbers of steps in q quanta; both are whole, and the quotient may round up to one. */
@@ -71,7 +71,7 @@ static inline double steps_up(double q, double step)
 static inline double usable_quanta(double capacity, double buffer, double reserved, double per_unit)
 {
     double gross = quanta_down(capacity * (1.0 - buffer), per_unit);
-    return at_most(at_least(gross - quanta_up(reserved, per_unit), 0.0), BEYOND - 1.0);
+    return at_most(at_least(gross - quanta_up(reserved, per_unit), 0.0), 0x1p53 - 1.0);
 }
 
 #endif

@@ -15,9 +15,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "grid.h"
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#include "lanes.h"
 
 typedef enum {
     EQUAL,    /* the level itself */

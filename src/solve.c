@@ -9,6 +9,7 @@
 
 #include "level.h"
 #include "order.h"
+#include "small.h"
 
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
@@ -258,75 +259,64 @@ static void write_out(tree *t)
     }
 }
 
-static void solve_tree(tree *t)
+static void solve_tree(tree *t, int64_t root)
 {
+    t->root = root;
+    t->n_groups = t->batch->first ? root - t->batch->first[root] + 1 : 1;
     take_in(t);
     if (!all_minimums_fit(t)) admit(t);
     fill(t);
     write_out(t);
 }
 
-/* One group on its own, all weights, priorities and ranks alike, no steps: the common case, in
- * three passes over memory that the first brings near. Returns 0, with nothing but `usable`
- * written, where minimums do not fit. */
-static int solve_plain(const wattfill_batch *b, int64_t g, double *restrict minimum,
-                       double *restrict maximum)
+/* One group on its own, all weights, priorities and ranks alike, no steps: the common case.
+ * Returns 0, with nothing but `usable` written, where minimums do not fit. */
+static int solve_plain(const wattfill_batch *b, int64_t g, double budget, double *minimum,
+                       double *maximum)
 {
     int64_t start = b->offsets[g], n = b->offsets[g + 1] - start;
-    const double *restrict low = b->minimum + start, *restrict high = b->maximum + start;
-    double *restrict power = b->power + start;
-    uint8_t *restrict reason = b->reason + start;
-    int64_t *restrict bound_by = b->bound_by + start;
-    double per_unit = b->per_unit, budget = take_capacity(b, g);
-
-    double least = 0.0, most = 0.0;
-    if (b->active) {
-        const uint8_t *restrict active = b->active + start;
-        for (int64_t i = 0; i < n; ++i) {
-            maximum[i] = active[i] ? quanta_down(high[i], per_unit) : 0.0;
-            minimum[i] = active[i] ? at_most(quanta_up(low[i], per_unit), maximum[i]) : 0.0;
-            least += minimum[i];
-            most += maximum[i];
-        }
-    } else {
-#pragma omp simd reduction(+ : least, most)
-        for (int64_t i = 0; i < n; ++i) {
-            maximum[i] = quanta_down(high[i], per_unit);
-            minimum[i] = at_most(quanta_up(low[i], per_unit), maximum[i]);
-            least += minimum[i];
-            most += maximum[i];
-        }
-    }
+    double least = 0.0, most = 0.0, level = INFINITY;
+    row_in(b, start, n, minimum, maximum, &least, &most);
     if (least > budget) return 0;
-
-    double level = INFINITY;
     if (most > budget) {
-        pool p = {minimum, maximum, NULL, n};
+        pool p = {minimum, maximum, NULL, (n + LANES - 1) / LANES * LANES};
         level = highest_level(EQUAL, &p, budget).level;
     }
-    double used = 0.0;
-#pragma omp simd reduction(+ : used)
-    for (int64_t i = 0; i < n; ++i) {
-        double q = share(EQUAL, level, 1.0, minimum[i], maximum[i]);
-        used += q;
-        power[i] = at_most(at_least(q / per_unit, low[i]), high[i]);
-        reason[i] = q == maximum[i]   ? WATTFILL_MAXIMUM
-                    : q == minimum[i] ? WATTFILL_MINIMUM
-                                      : WATTFILL_SHARING;
-        bound_by[i] = q == maximum[i] ? -1 : g;
-    }
-    if (b->active) {
-        const uint8_t *restrict active = b->active + start;
-        for (int64_t i = 0; i < n; ++i) {
-            if (active[i]) continue;
-            power[i] = 0.0;
-            reason[i] = WATTFILL_IDLE;
-            bound_by[i] = -1;
-        }
-    }
-    b->level[g] = level / per_unit;
-    b->used[g] = used / per_unit;
+    b->used[g] = write_row(b, g, start, n, minimum, maximum, level) / b->per_unit;
+    b->level[g] = level / b->per_unit;
+    if (b->active) mark_idle(b, start, start + n);
     return 1;
+}
+
+/* Groups on their own: crowds of small ones of about one size, the others one by one. */
+static void solve_plains(tree *t, int64_t start, int64_t stop)
+{
+    enum { SIZES = 4 }; /* up to 8, 16, 32, 64 connectors */
+    const wattfill_batch *b = t->batch;
+    crowd crowds[SIZES];
+    for (int s = 0; s < SIZES; ++s) crowds[s].n = 0;
+    for (int64_t g = start; g < stop + SIZES; ++g) {
+        /* After the last group, what waits for company goes without. */
+        crowd *c = &crowds[0];
+        if (g < stop) {
+            int64_t n = b->offsets[g + 1] - b->offsets[g];
+            double budget = take_capacity(b, g);
+            if (n > SMALL || budget >= SMALL_CAPACITY) {
+                if (!solve_plain(b, g, budget, t->minimum, t->maximum)) solve_tree(t, g);
+                continue;
+            }
+            while (n > 8 << (c - crowds)) ++c;
+            join(c, g, n, budget);
+            if (c->n < LANES) continue;
+        } else {
+            c = &crowds[g - stop];
+            if (c->n == 0) continue;
+        }
+        int n_groups = c->n;
+        flags too_much = solve_crowd(b, c);
+        for (int j = 0; j < n_groups; ++j)
+            if (too_much[j]) solve_tree(t, c->group[j]);
+    }
 }
 
 void AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t stop, void *scratch)
@@ -350,14 +340,12 @@ void AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t s
     t.line = t.owner + n;
     t.spare = t.line + n;
 
-    int plain = !b->order && !b->weight && !b->priority && b->step == 0.0;
-    for (int64_t place = start; place < stop; ++place) {
-        if (b->up && b->up[place] >= 0) continue;
-        if (plain && solve_plain(b, place, t.minimum, t.maximum)) continue;
-        t.root = place;
-        t.n_groups = b->first ? place - b->first[place] + 1 : 1;
-        solve_tree(&t);
+    if (!b->order && !b->weight && !b->priority && b->step == 0.0) {
+        solve_plains(&t, start, stop);
+        return;
     }
+    for (int64_t place = start; place < stop; ++place)
+        if (!b->up || b->up[place] < 0) solve_tree(&t, place);
 }
 
 int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, const double *maximum)

@@ -96,19 +96,25 @@ size_t wattfill_scratch_size(const wattfill_batch *b)
 
 static int64_t n_owned(const wattfill_batch *b, int64_t g) { return b->offsets[g + 1] - b->offsets[g]; }
 
+/* Rounded up to whole registers, whose last lanes may lie past the last connector. */
+static void measure(wattfill_batch *b, int64_t connectors, int64_t groups)
+{
+    connectors = (connectors + 7) / 8 * 8;
+    if (connectors > b->most_connectors) b->most_connectors = connectors;
+    if (groups > b->most_groups) b->most_groups = groups;
+}
+
 int64_t wattfill_plant(wattfill_batch *b, int64_t *scratch)
 {
     int64_t n = b->n_groups;
-    b->most_connectors = 0;
-    b->most_groups = n > 0;
+    b->most_connectors = b->most_groups = 0;
     if (!b->parent) {
-        for (int64_t g = 0; g < n; ++g)
-            if (n_owned(b, g) > b->most_connectors) b->most_connectors = n_owned(b, g);
+        for (int64_t g = 0; g < n; ++g) measure(b, n_owned(b, g), 1);
         return -1;
     }
     /* Children hang on their parent as a list, first child first; every group is stepped into
      * once and left once, so the walk needs no stack but the parents themselves. */
-    int64_t *child = scratch, *sibling = scratch + n, place = 0, connectors = 0;
+    int64_t *child = scratch, *sibling = scratch + n, place = 0;
     for (int64_t g = 0; g < n; ++g) child[g] = -1;
     for (int64_t g = n - 1; g >= 0; --g) {
         int64_t parent = b->parent[g];
@@ -119,7 +125,7 @@ int64_t wattfill_plant(wattfill_batch *b, int64_t *scratch)
     for (int64_t root = 0; root < n; ++root) {
         if (b->parent[root] >= 0) continue;
         int64_t first_of_tree = place, g = root;
-        connectors = 0;
+        int64_t connectors = 0;
         /* `first` of a group on the way down waits where nothing stands yet: at its own index in
          * `up`, which is overwritten with places at the end. */
         b->up[g] = place;
@@ -139,8 +145,7 @@ int64_t wattfill_plant(wattfill_batch *b, int64_t *scratch)
             if (g == root) break;
             g = b->parent[g];
         }
-        if (connectors > b->most_connectors) b->most_connectors = connectors;
-        if (place - first_of_tree > b->most_groups) b->most_groups = place - first_of_tree;
+        measure(b, connectors, place - first_of_tree);
     }
     if (place < n)
         for (int64_t g = 0; g < n; ++g)

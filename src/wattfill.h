@@ -54,7 +54,7 @@ typedef struct wattfill_batch {
     int64_t *order;                              /* (n_groups,) group at a place */
     int64_t *first;                              /* (n_groups,) first place below a place */
     int64_t *up;                                 /* (n_groups,) place of the parent, or -1 */
-    /* The largest tree; filled in by wattfill_plant. */
+    /* What the largest tree takes; filled in by wattfill_plant. */
     int64_t most_connectors, most_groups;
 } wattfill_batch;
 
