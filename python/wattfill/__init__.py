@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     from wattfill.errors import UnknownIdError as UnknownIdError
     from wattfill.errors import WattfillError as WattfillError
     from wattfill.reason import Reason as Reason
+    from wattfill.registry import ChargeStation as ChargeStation
+    from wattfill.registry import Connector as Connector
+    from wattfill.registry import ConnectorAllocation as ConnectorAllocation
+    from wattfill.registry import Group as Group
+    from wattfill.registry import GroupAllocation as GroupAllocation
+    from wattfill.registry import Registry as Registry
+    from wattfill.registry import RegistryAllocation as RegistryAllocation
+    from wattfill.registry import Session as Session
 
 __version__ = "0.1.0"
 
@@ -35,6 +43,14 @@ _HOME = {
     "UnknownIdError": "errors",
     "WattfillError": "errors",
     "Reason": "reason",
+    "ChargeStation": "registry",
+    "Connector": "registry",
+    "ConnectorAllocation": "registry",
+    "Group": "registry",
+    "GroupAllocation": "registry",
+    "Registry": "registry",
+    "RegistryAllocation": "registry",
+    "Session": "registry",
 }
 
 __all__ = [*_HOME, "__version__", "get_include"]

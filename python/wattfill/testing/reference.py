@@ -15,7 +15,8 @@ from itertools import groupby
 
 from wattfill.reason import Reason
 
-BEYOND = 2**53
+# More quanta than any group can have: stands for all that is larger.
+BEYOND = 2**54
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def solve(
         for x in (capacity, buffer, reserved)
     )
     usable = [
-        min(max(_down(c * (1.0 - b), per_unit) - _up(r, per_unit), 0), BEYOND - 1)
+        min(max(_down(c * (1.0 - b), per_unit) - _up(r, per_unit), 0), 2**53 - 1)
         for c, b, r in zip(capacities, buffers, loads, strict=True)
     ]
     connectors: dict[int, _Connector] = {}
@@ -154,13 +155,13 @@ def _reach(y: float) -> float:
 
 
 def _down(x: float, per_unit: int) -> int:
-    y = min(x * per_unit, 2.0**54)
-    return min(math.floor(y + _reach(y)), BEYOND)
+    y = min(x * per_unit, BEYOND)
+    return math.floor(y + _reach(y))
 
 
 def _up(x: float, per_unit: int) -> int:
-    y = min(x * per_unit, 2.0**54)
-    return min(max(math.ceil(y - _reach(y)), 0), BEYOND)
+    y = min(x * per_unit, BEYOND)
+    return max(math.ceil(y - _reach(y)), 0)
 
 
 def _chain(group: int, feeds: Sequence[int]) -> list[int]:
@@ -232,12 +233,12 @@ def _share(
 
 
 def _whole(level: float, weight: float) -> int:
-    return math.floor(min(level * weight, 2.0**54))
+    return math.floor(min(level * weight, BEYOND))
 
 
 def _claims(level: float, weight: float) -> int:
     """Return how many of the claims (k + 1/2) / weight, k = 0, 1, ... a level has reached."""
-    k = math.floor(min(level * weight, 2.0**54))
+    k = math.floor(min(level * weight, BEYOND))
     while k > 0 and (k - 0.5) / weight > level:
         k -= 1
     while (k + 0.5) / weight <= level and k < BEYOND:
