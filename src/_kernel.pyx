@@ -93,6 +93,18 @@ def plant(
     return batch.most_connectors, batch.most_groups
 
 
+def scratch_length(int64_t most_connectors, int64_t most_groups, bint weighted):
+    """How many doubles of scratch one call of solve() needs, as plant() measured the trees."""
+    cdef wattfill_batch batch
+    cdef double some_weight = 1.0
+    memset(&batch, 0, sizeof(batch))
+    batch.most_connectors = most_connectors
+    batch.most_groups = most_groups
+    if weighted:
+        batch.weight = &some_weight
+    return scratch_size(&batch) // sizeof(double)
+
+
 def solve(
     int64_t start,                                  # places start..stop - 1 are solved
     int64_t stop,
@@ -119,6 +131,7 @@ def solve(
     double[::1] level not None,                     # OUT  (n_groups,)
     double[::1] usable not None,                    # OUT  (n_groups,)
     double[::1] used not None,                      # OUT  (n_groups,)
+    double[::1] scratch not None,                   # as scratch_length() says
 ):
     """Solve the trees at places start..stop - 1."""
     cdef int64_t n_connectors = minimum.shape[0], n_groups = offsets.shape[0] - 1
@@ -161,12 +174,9 @@ def solve(
     batch.up = <int64_t *> integers(up)
     batch.most_connectors = most_connectors
     batch.most_groups = most_groups
-    cdef void *scratch = PyMem_RawMalloc(scratch_size(&batch))
-    if scratch == NULL:
-        raise MemoryError
+    assert scratch.nbytes >= scratch_size(&batch)
     with nogil:
-        solve_batch(&batch, start, stop, scratch)
-    PyMem_RawFree(scratch)
+        solve_batch(&batch, start, stop, &scratch[0])
 
 
 def simd_levels():

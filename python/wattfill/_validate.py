@@ -52,21 +52,32 @@ def _refuse(name: str, rule: str, array: npt.NDArray[Any], bad: npt.NDArray[np.b
     raise InputError(f"{name} must be {rule}, got {name}[{i}] = {array[i].item()!r}{count}")
 
 
-def _not_numbers(name: str, kind: str, value: object) -> NoReturn:
-    """Refuse `value`, which holds something that is no number; say where if it can be found."""
-    if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(np.empty(len(value))) == 1:
+def _not_numbers(name: str, kinds: str, kind: str, value: object) -> NoReturn:
+    """Refuse `value`, which holds something of another kind; say where if it can be found."""
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1):
         for i, item in enumerate(value):
-            if not isinstance(item, (int, float, np.integer, np.floating)) or isinstance(
-                item, (bool, np.bool_)
-            ):
-                raise InputTypeError(f"{name} must be {kind}, got {name}[{i}] = {item!r}")
+            if _kind_of(item) not in kinds:
+                raise InputTypeError(f"{name} must be {kind}, got {name}[{i}] = {_show(item)}")
     raise InputTypeError(f"{name} must be {kind}, got {_show(value)}")
+
+
+def _kind_of(item: object) -> str:
+    """Return the dtype kind of one number, "O" for whatever is none."""
+    try:
+        array = np.asarray(item)
+    except (ValueError, TypeError, OverflowError):
+        return "O"
+    return array.dtype.kind if array.ndim == 0 else "O"
 
 
 def _show(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:
+        # An integer with more digits than Python writes out.
+        text = "a huge number"
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
 
 
@@ -76,7 +87,7 @@ def _array(name: str, value: object, kinds: str, kind: str) -> npt.NDArray[Any]:
         # NumPy would take True for 1 in a list of numbers.
         for item in value:  # type: ignore[attr-defined]
             if isinstance(item, (bool, np.bool_)) and kinds != "b":
-                _not_numbers(name, kind, value)
+                _not_numbers(name, kinds, kind, value)
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise InputTypeError(f"{name} must be {kind}, got an array with masked values")
     try:
@@ -84,7 +95,7 @@ def _array(name: str, value: object, kinds: str, kind: str) -> npt.NDArray[Any]:
     except (ValueError, TypeError, OverflowError) as error:
         raise InputTypeError(f"{name} must be {kind}, got {_show(value)}: {error}") from None
     if array.dtype.kind not in kinds and (array.size or array.dtype.kind != "f"):
-        _not_numbers(name, kind, value)
+        _not_numbers(name, kinds, kind, value)
     return array
 
 

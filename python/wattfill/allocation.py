@@ -303,10 +303,13 @@ def allocate(
 
     n_connectors, n_groups = batch.minimum.size, batch.capacity.size
     if out is None:
+        # One block for what is as long as the batch: memory that is given back and asked for again
+        # in one piece stays mapped, and mapping costs more than filling.
+        block = np.empty(17 * n_connectors, np.uint8)
         result = Allocation(
-            power=np.empty(n_connectors),
-            reason=np.empty(n_connectors, np.uint8),
-            bound_by=np.empty(n_connectors, np.int64),
+            power=block[: 8 * n_connectors].view(np.float64),
+            reason=block[16 * n_connectors :],
+            bound_by=block[8 * n_connectors : 16 * n_connectors].view(np.int64),
             level=np.empty(n_groups),
             usable=np.empty(n_groups),
             used=np.empty(n_groups),
@@ -319,6 +322,8 @@ def allocate(
         out.offsets[:] = batch.offsets
         result = out
 
+    n_scratch = _kernel.scratch_length(most_connectors, most_groups, bool(batch.weight.size))
+
     def solve(start: int, stop: int) -> None:
         _kernel.solve(
             start, stop, most_connectors, most_groups, batch.per_unit, batch.step,
@@ -328,6 +333,7 @@ def allocate(
             order, first, up,
             result.power, result.reason, result.bound_by,
             result.level, result.usable, result.used,
+            np.empty(n_scratch),
         )  # fmt: skip
 
     if n_threads == 1:
