@@ -10,7 +10,13 @@ import pytest
 import wattfill
 from benchmarks.certificate import assert_close, assert_exact
 from benchmarks.conftest import Measure
-from benchmarks.peers import numpy_blocks, numpy_newton, numpy_sort, scipy_brentq
+from benchmarks.peers import (
+    numpy_argsort,
+    numpy_blocks,
+    numpy_newton,
+    numpy_sort,
+    scipy_brentq,
+)
 from benchmarks.workloads import Floats, Integers, Workload
 
 # How many groups a solver that takes one at a time is given; its time for the rest is reckoned.
@@ -53,7 +59,7 @@ def test_wattfill_into_the_memory_of_a_result(measure: Measure, workload: Worklo
     assert_exact(_joined([a.power for a in allocations]), workload.batch)
 
 
-@pytest.mark.parametrize("peer", [numpy_sort, numpy_newton, numpy_blocks], ids=_name)
+@pytest.mark.parametrize("peer", [numpy_argsort, numpy_sort, numpy_newton, numpy_blocks], ids=_name)
 def test_peer_for_all_groups_at_once(
     measure: Measure, workload: Workload, peer: ModuleType
 ) -> None:

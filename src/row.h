@@ -20,14 +20,15 @@ ALWAYS_INLINE double sum(lanes x)
     return total;
 }
 
-/* Bounds in whole quanta; what grid.h does, lane by lane. */
+/* Groups with as many quanta or more are left to the general way. */
+#define ROW_CAPACITY 0x1p39
+
+/* Bounds in whole quanta, as grid.h has them below 2**42. What is larger need not be exact here: it
+ * is more than a row's group has, and stays so. */
 ALWAYS_INLINE void bounds_in(lanes low, lanes high, double per_unit, lanes *minimum, lanes *maximum)
 {
-    lanes y = smaller(high * per_unit, all(BEYOND));
-    *maximum = round_down(y + larger(y * 0x1p-52, all(NEAR)));
-    y = smaller(low * per_unit, all(BEYOND));
-    y = round_up(larger(y - larger(y * 0x1p-52, all(NEAR)), all(0.0)));
-    *minimum = smaller(y, *maximum);
+    *maximum = round_down(high * per_unit + NEAR);
+    *minimum = smaller(round_up(larger(low * per_unit - NEAR, all(0.0))), *maximum);
 }
 
 /* Bounds of n connectors from index i on, and their sums; 0 for those without a session, and for
@@ -35,22 +36,25 @@ ALWAYS_INLINE void bounds_in(lanes low, lanes high, double per_unit, lanes *mini
 ALWAYS_INLINE void row_in(const wattfill_batch *b, int64_t i, int64_t n, double *minimum,
                           double *maximum, double *least, double *most)
 {
-    lanes low_sum = {0}, high_sum = {0}, low, high;
+    const double *low = b->minimum + i, *high = b->maximum + i;
+    const uint8_t *active = b->active ? b->active + i : NULL;
+    const double per_unit = b->per_unit;
+    lanes low_sum = {0}, high_sum = {0}, x, y;
     for (int64_t k = 0; k < n; k += LANES) {
-        int64_t at = i + k, left = n - k;
-        __builtin_prefetch(b->minimum + at + AHEAD);
-        __builtin_prefetch(b->maximum + at + AHEAD);
-        low = left >= LANES ? load(b->minimum + at) : load_some(b->minimum + at, left);
-        high = left >= LANES ? load(b->maximum + at) : load_some(b->maximum + at, left);
-        if (b->active) {
+        int64_t left = n - k;
+        __builtin_prefetch(low + k + AHEAD);
+        __builtin_prefetch(high + k + AHEAD);
+        x = left >= LANES ? load(low + k) : load_some(low + k, left);
+        y = left >= LANES ? load(high + k) : load_some(high + k, left);
+        if (active) {
             for (int64_t j = 0; j < LANES && j < left; ++j)
-                if (!b->active[at + j]) low[j] = high[j] = 0.0;
+                if (!active[k + j]) x[j] = y[j] = 0.0;
         }
-        bounds_in(low, high, b->per_unit, &low, &high);
-        store(minimum + k, low);
-        store(maximum + k, high);
-        low_sum += low;
-        high_sum += high;
+        bounds_in(x, y, per_unit, &x, &y);
+        store(minimum + k, x);
+        store(maximum + k, y);
+        low_sum += x;
+        high_sum += y;
     }
     *least = sum(low_sum);
     *most = sum(high_sum);
@@ -62,7 +66,8 @@ ALWAYS_INLINE lanes powers_out(lanes level, lanes low, lanes high, lanes minimum
                                flags *bound_by)
 {
     lanes q = smaller(larger(level, minimum), maximum);
-    *power = smaller(larger(q / per_unit, low), high);
+    /* In this order a bound of -0 comes out as 0. */
+    *power = smaller(high, larger(low, q / per_unit));
     flags at_maximum = q == maximum, at_minimum = q == minimum;
     /* A flag is -1. */
     flags why = WATTFILL_SHARING - at_maximum + (at_minimum & ~at_maximum);
@@ -75,27 +80,32 @@ ALWAYS_INLINE lanes powers_out(lanes level, lanes low, lanes high, lanes minimum
 static inline double write_row(const wattfill_batch *b, int64_t g, int64_t i, int64_t n,
                                const double *minimum, const double *maximum, double level)
 {
-    lanes used = {0}, power;
-    bytes reason;
-    flags bound_by;
+    const double *low = b->minimum + i, *high = b->maximum + i;
+    double *power = b->power + i;
+    uint8_t *reason = b->reason + i;
+    int64_t *bound_by = b->bound_by + i;
+    const double per_unit = b->per_unit;
+    lanes used = {0}, powers;
+    bytes reasons;
+    flags bounds;
     for (int64_t k = 0; k < n; k += LANES) {
-        int64_t at = i + k, left = n - k;
+        int64_t left = n - k;
         int whole = left >= LANES;
-        __builtin_prefetch(b->power + at + AHEAD, 1);
-        __builtin_prefetch(b->bound_by + at + AHEAD, 1);
-        lanes low = whole ? load(b->minimum + at) : load_some(b->minimum + at, left);
-        lanes high = whole ? load(b->maximum + at) : load_some(b->maximum + at, left);
-        used += powers_out(all(level), low, high, load(minimum + k), load(maximum + k),
-                           b->per_unit, g, &power, &reason, &bound_by);
+        __builtin_prefetch(power + k + AHEAD, 1);
+        __builtin_prefetch(bound_by + k + AHEAD, 1);
+        lanes least = whole ? load(low + k) : load_some(low + k, left);
+        lanes most = whole ? load(high + k) : load_some(high + k, left);
+        used += powers_out(all(level), least, most, load(minimum + k), load(maximum + k), per_unit,
+                           g, &powers, &reasons, &bounds);
         if (whole) {
-            store(b->power + at, power);
-            memcpy(b->reason + at, &reason, sizeof reason);
-            memcpy(b->bound_by + at, &bound_by, sizeof bound_by);
+            store(power + k, powers);
+            memcpy(reason + k, &reasons, sizeof reasons);
+            memcpy(bound_by + k, &bounds, sizeof bounds);
         } else {
-            store_some(b->power + at, left, power);
+            store_some(power + k, left, powers);
             for (int64_t j = 0; j < left; ++j) {
-                b->reason[at + j] = reason[j];
-                b->bound_by[at + j] = bound_by[j];
+                reason[k + j] = reasons[j];
+                bound_by[k + j] = bounds[j];
             }
         }
     }

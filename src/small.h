@@ -10,8 +10,9 @@
 #include "row.h"
 
 enum { SMALL = 64 };             /* connectors of a small group, at most */
-#define SMALL_CAPACITY 0x1p39    /* quanta of a small group, less than this */
-#define SLIVER 0x1p-7            /* what is below a quantum; a group's slivers add up to less */
+/* Part of a quantum: all slivers of a group are less than one, and their sum is exact, as at
+ * levels up to its capacity a group draws less than (SMALL + 1) * ROW_CAPACITY < 2**46. */
+#define SLIVER 0x1p-7
 
 typedef struct {
     int n;                       /* lanes in use */

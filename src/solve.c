@@ -76,7 +76,8 @@ static inline double units(const wattfill_batch *b, double grains)
 
 static inline double power_out(const wattfill_batch *b, int64_t i, double grains)
 {
-    return at_most(at_least(units(b, grains), b->minimum[i]), b->maximum[i]);
+    /* In this order a bound of -0 comes out as 0. */
+    return at_most(b->maximum[i], at_least(b->minimum[i], units(b, grains)));
 }
 
 static void leave_out(tree *t, int64_t i, uint8_t reason, int64_t bound_by)
@@ -301,8 +302,10 @@ static void solve_plains(tree *t, int64_t start, int64_t stop)
         if (g < stop) {
             int64_t n = b->offsets[g + 1] - b->offsets[g];
             double budget = take_capacity(b, g);
-            if (n > SMALL || budget >= SMALL_CAPACITY) {
-                if (!solve_plain(b, g, budget, t->minimum, t->maximum)) solve_tree(t, g);
+            if (n > SMALL || budget >= ROW_CAPACITY) {
+                int solved = budget < ROW_CAPACITY &&
+                             solve_plain(b, g, budget, t->minimum, t->maximum);
+                if (!solved) solve_tree(t, g);
                 continue;
             }
             while (n > 8 << (c - crowds)) ++c;

@@ -205,3 +205,10 @@ def test_minimum_equal_to_maximum_is_at_its_maximum():
 
     assert a.power.tolist() == [5.0, 3.0]
     assert a.reason.tolist() == [MAXIMUM, SHARING]
+
+
+@pytest.mark.parametrize("step", [None, 0.1])
+def test_a_bound_of_minus_zero_comes_back_as_zero(step):
+    a = allocate([-0.0, -0.0], [-0.0, 5.0], 0.0, step=step)
+
+    assert np.signbit(a.power).tolist() == [False, False]

@@ -155,6 +155,17 @@ CASES = {
         "capacity": [1.5 * g + 1 for g in range(60)],
         "parent": [*range(1, 60), -1],
     },
+    "gigawatts, some beyond all bounds": {
+        "minimum": [0.0, 4398046.511104, 0.1, 0.0, 1e300],
+        "maximum": [1e7, 4398046.511105, 1e300, 4398046511.104, 1e300],
+        "capacity": [4398046.611104, 549756.0, 6e5],
+        "offsets": [0, 3, 4, 5],
+    },
+    "a large group with one beyond all bounds": {
+        "minimum": [0.0] * 99 + [1e300],
+        "maximum": [7.4] * 98 + [1e300, 1e300],
+        "capacity": 500.0,
+    },
     "coarse quanta": {
         "minimum": [0.2, 0.0],
         "maximum": [3.0, 3.0],
