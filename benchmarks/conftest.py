@@ -81,13 +81,13 @@ def workload(request: pytest.FixtureRequest) -> Workload:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    """Print nanoseconds per connector, and how many times wattfill's that is."""
+    """Print wattfill's nanoseconds per connector, and how many times that its peers take."""
     kept = config.stash.get(_KEPT, [])
     if not kept:
         return
     cells = {(m.workload, m.solver): m for m in kept}
     solvers = list(dict.fromkeys(m.solver for m in kept))
-    terminalreporter.section("nanoseconds per connector, best round (times wattfill's)")
+    terminalreporter.section("best round: wattfill's ns per connector, and times that")
     _write_row(terminalreporter, "", solvers)
     for name in dict.fromkeys(m.workload for m in kept):
         own = cells.get((name, "wattfill"))
@@ -99,11 +99,13 @@ def pytest_terminal_summary(
 
 
 def _write_row(terminalreporter: pytest.TerminalReporter, name: str, cells: list[str]) -> None:
-    terminalreporter.write_line(f"{name:22}" + "".join(f"{cell:>20}" for cell in cells))
+    terminalreporter.write_line(f"{name:22}" + "".join(f"{cell:>14}" for cell in cells))
 
 
 def _shown(m: Measurement | None, own: Measurement | None) -> str:
     if m is None:
         return "-"
-    ns = f"{'~' if m.is_sampled else ''}{m.ns_per_connector:,.2f}"
-    return ns if own is None else f"{ns} ({m.ns_per_connector / own.ns_per_connector:.1f})"
+    reckoned = "~" if m.is_sampled else ""
+    if own is None or m is own:
+        return f"{reckoned}{m.ns_per_connector:,.2f} ns"
+    return f"{reckoned}{m.ns_per_connector / own.ns_per_connector:.1f}x"

@@ -131,6 +131,7 @@ def solve(
     double[::1] level not None,                     # OUT  (n_groups,)
     double[::1] usable not None,                    # OUT  (n_groups,)
     double[::1] used not None,                      # OUT  (n_groups,)
+    double[::1] needed not None,                    # OUT  (n_groups,)
     double[::1] scratch not None,                   # as scratch_length() says
 ):
     """Solve the trees at places start..stop - 1."""
@@ -140,7 +141,7 @@ def solve(
     assert weight.shape[0] in (0, n_connectors) and priority.shape[0] in (0, n_connectors)
     assert rank.shape[0] in (0, n_connectors) and active.shape[0] in (0, n_connectors)
     assert capacity.shape[0] == buffer.shape[0] == reserved.shape[0] == n_groups
-    assert level.shape[0] == usable.shape[0] == used.shape[0] == n_groups
+    assert level.shape[0] == usable.shape[0] == used.shape[0] == needed.shape[0] == n_groups
     assert order.shape[0] == first.shape[0] == up.shape[0]
     assert order.shape[0] in (0, n_groups)
     assert 0 <= start <= stop <= n_groups
@@ -169,6 +170,7 @@ def solve(
     batch.level = &level[0]
     batch.usable = &usable[0]
     batch.used = &used[0]
+    batch.needed = &needed[0]
     batch.order = <int64_t *> integers(order)
     batch.first = <int64_t *> integers(first)
     batch.up = <int64_t *> integers(up)

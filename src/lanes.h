@@ -92,6 +92,17 @@ ALWAYS_INLINE void store_some(double *to, int64_t n, lanes x)
 }
 #endif
 
+/* All lanes, or the first n where n is less. */
+ALWAYS_INLINE lanes get(const double *from, int64_t n)
+{
+    return n >= LANES ? load(from) : load_some(from, n);
+}
+ALWAYS_INLINE void put(double *to, int64_t n, lanes x)
+{
+    if (n >= LANES) store(to, x);
+    else store_some(to, n, x);
+}
+
 /* Turn LANES rows of LANES into columns: exchange the halves of pairs of rows, then quarters, and
  * so on (Eklundh: A fast computer method for matrix transposing, IEEE Trans. Comput. 1972). */
 #define EXCHANGE(rows, i, j, low, high)                                                         \

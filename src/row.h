@@ -20,21 +20,25 @@ ALWAYS_INLINE double sum(lanes x)
     return total;
 }
 
-/* Groups with as many quanta or more are left to the general way. */
-#define ROW_CAPACITY 0x1p39
-
-/* Bounds in whole quanta, as grid.h has them below 2**42. What is larger need not be exact here: it
- * is more than a row's group has, and stays so. */
-ALWAYS_INLINE void bounds_in(lanes low, lanes high, double per_unit, lanes *minimum, lanes *maximum)
+/* Bounds in whole quanta, as grid.h has them; `all_sizes` or only those below 2**42, where nothing
+ * is further from a grid point than NEAR that is meant to be one. Larger ones then stay larger. */
+ALWAYS_INLINE void bounds_in(int all_sizes, lanes low, lanes high, double per_unit, lanes *minimum,
+                             lanes *maximum)
 {
-    *maximum = round_down(high * per_unit + NEAR);
-    *minimum = smaller(round_up(larger(low * per_unit - NEAR, all(0.0))), *maximum);
+    lanes x = low * per_unit, y = high * per_unit, reach_x = all(NEAR), reach_y = all(NEAR);
+    if (all_sizes) {
+        x = smaller(x, all(BEYOND));
+        y = smaller(y, all(BEYOND));
+        reach_x = larger(x * 0x1p-52, reach_x);
+        reach_y = larger(y * 0x1p-52, reach_y);
+    }
+    *maximum = round_down(y + reach_y);
+    *minimum = smaller(round_up(larger(x - reach_x, all(0.0))), *maximum);
 }
 
-/* Bounds of n connectors from index i on, and their sums; 0 for those without a session, and for
- * those that are missing to a full register. */
-ALWAYS_INLINE void row_in(const wattfill_batch *b, int64_t i, int64_t n, double *minimum,
-                          double *maximum, double *least, double *most)
+/* Bounds of n connectors from index i on, and their sums; 0 for those without a session. */
+ALWAYS_INLINE void row_in(const wattfill_batch *b, int all_sizes, int64_t i, int64_t n,
+                          double *minimum, double *maximum, double *least, double *most)
 {
     const double *low = b->minimum + i, *high = b->maximum + i;
     const uint8_t *active = b->active ? b->active + i : NULL;
@@ -44,15 +48,15 @@ ALWAYS_INLINE void row_in(const wattfill_batch *b, int64_t i, int64_t n, double 
         int64_t left = n - k;
         __builtin_prefetch(low + k + AHEAD);
         __builtin_prefetch(high + k + AHEAD);
-        x = left >= LANES ? load(low + k) : load_some(low + k, left);
-        y = left >= LANES ? load(high + k) : load_some(high + k, left);
+        x = get(low + k, left);
+        y = get(high + k, left);
         if (active) {
             for (int64_t j = 0; j < LANES && j < left; ++j)
                 if (!active[k + j]) x[j] = y[j] = 0.0;
         }
-        bounds_in(x, y, per_unit, &x, &y);
-        store(minimum + k, x);
-        store(maximum + k, y);
+        bounds_in(all_sizes, x, y, per_unit, &x, &y);
+        put(minimum + k, left, x);
+        put(maximum + k, left, y);
         low_sum += x;
         high_sum += y;
     }
@@ -76,7 +80,8 @@ ALWAYS_INLINE lanes powers_out(lanes level, lanes low, lanes high, lanes minimum
     return q;
 }
 
-/* The answer for n connectors from index i on, of group g. Returns the sum of their quanta. */
+/* The answer for n connectors from index i on, of group g. Returns the sum of their quanta. Their
+ * bounds in quanta may lie where the powers and the binding groups go. */
 static inline double write_row(const wattfill_batch *b, int64_t g, int64_t i, int64_t n,
                                const double *minimum, const double *maximum, double level)
 {
@@ -90,19 +95,16 @@ static inline double write_row(const wattfill_batch *b, int64_t g, int64_t i, in
     flags bounds;
     for (int64_t k = 0; k < n; k += LANES) {
         int64_t left = n - k;
-        int whole = left >= LANES;
         __builtin_prefetch(power + k + AHEAD, 1);
         __builtin_prefetch(bound_by + k + AHEAD, 1);
-        lanes least = whole ? load(low + k) : load_some(low + k, left);
-        lanes most = whole ? load(high + k) : load_some(high + k, left);
-        used += powers_out(all(level), least, most, load(minimum + k), load(maximum + k), per_unit,
-                           g, &powers, &reasons, &bounds);
-        if (whole) {
-            store(power + k, powers);
+        used += powers_out(all(level), get(low + k, left), get(high + k, left),
+                           get(minimum + k, left), get(maximum + k, left), per_unit, g, &powers,
+                           &reasons, &bounds);
+        put(power + k, left, powers);
+        if (left >= LANES) {
             memcpy(reason + k, &reasons, sizeof reasons);
             memcpy(bound_by + k, &bounds, sizeof bounds);
         } else {
-            store_some(power + k, left, powers);
             for (int64_t j = 0; j < left; ++j) {
                 reason[k + j] = reasons[j];
                 bound_by[k + j] = bounds[j];

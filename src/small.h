@@ -10,8 +10,9 @@
 #include "row.h"
 
 enum { SMALL = 64 };             /* connectors of a small group, at most */
+#define SMALL_CAPACITY 0x1p39    /* quanta of a small group, less than this */
 /* Part of a quantum: all slivers of a group are less than one, and their sum is exact, as at
- * levels up to its capacity a group draws less than (SMALL + 1) * ROW_CAPACITY < 2**46. */
+ * levels up to its capacity a group draws less than (SMALL + 1) * SMALL_CAPACITY < 2**46. */
 #define SLIVER 0x1p-7
 
 typedef struct {
@@ -41,15 +42,12 @@ static int64_t crowd_in(const wattfill_batch *b, crowd *c, lanes *least, lanes *
         if ((int64_t)c->size[j] > longest) longest = (int64_t)c->size[j];
     longest = (longest + LANES - 1) / LANES * LANES;
     for (int j = 0; j < LANES; ++j) {
-        int64_t n = (int64_t)c->size[j], whole = (n + LANES - 1) / LANES * LANES;
+        int64_t n = (int64_t)c->size[j];
         double unread;
         if (n > 0)
-            row_in(b, b->offsets[c->group[j]], n, c->row_minimum[j], c->row_maximum[j], &unread,
-                   &unread);
-        for (int64_t k = whole; k < longest; k += LANES) {
-            store(c->row_minimum[j] + k, (lanes){0});
-            store(c->row_maximum[j] + k, (lanes){0});
-        }
+            row_in(b, 0, b->offsets[c->group[j]], n, c->row_minimum[j], c->row_maximum[j],
+                   &unread, &unread);
+        for (int64_t k = n; k < longest; ++k) c->row_minimum[j][k] = c->row_maximum[j][k] = 0.0;
     }
     *least = *most = *top = (lanes){0};
     for (int64_t k = 0; k < longest; k += LANES) {
@@ -127,6 +125,7 @@ static flags solve_crowd(const wattfill_batch *b, crowd *c)
                                 c->row_maximum[j], level[j]);
         b->level[g] = level[j] / b->per_unit;
         b->used[g] = used / b->per_unit;
+        b->needed[g] = least[j] / b->per_unit;
         if (b->active) mark_idle(b, start, b->offsets[g + 1]);
     }
     c->n = 0;

@@ -118,6 +118,9 @@ static int all_minimums_fit(tree *t)
     for (int64_t k = 0; k < t->n_groups; ++k) {
         for (int64_t i = t->begin[k]; i < t->begin[k + 1]; ++i) t->wanted[k] += t->minimum[i];
         fit &= t->wanted[k] <= t->usable[k];
+        /* A sum that is larger than any capacity can be need not be exact. */
+        t->batch->needed[group_at(t->batch, place_of(t, k))] =
+            at_most(units(t->batch, t->wanted[k]), 0x1p53 / t->batch->per_unit);
         int64_t parent = above(t, k);
         if (parent >= 0) t->wanted[parent] += t->wanted[k];
     }
@@ -271,16 +274,19 @@ static void solve_tree(tree *t, int64_t root)
 }
 
 /* One group on its own, all weights, priorities and ranks alike, no steps: the common case.
- * Returns 0, with nothing but `usable` written, where minimums do not fit. */
-static int solve_plain(const wattfill_batch *b, int64_t g, double budget, double *minimum,
-                       double *maximum)
+ * Returns 0, with nothing of use but `usable` written, where minimums do not fit. */
+static int solve_plain(const wattfill_batch *b, int64_t g, double budget)
 {
     int64_t start = b->offsets[g], n = b->offsets[g + 1] - start;
+    /* The answer's own memory holds the bounds until it is known: other memory would have to be
+     * brought near first, which takes longer than all the rest. */
+    double *minimum = b->power + start, *maximum = (double *)(b->bound_by + start);
     double least = 0.0, most = 0.0, level = INFINITY;
-    row_in(b, start, n, minimum, maximum, &least, &most);
+    row_in(b, 1, start, n, minimum, maximum, &least, &most);
     if (least > budget) return 0;
+    b->needed[g] = least / b->per_unit;
     if (most > budget) {
-        pool p = {minimum, maximum, NULL, (n + LANES - 1) / LANES * LANES};
+        pool p = {minimum, maximum, NULL, n};
         level = highest_level(EQUAL, &p, budget).level;
     }
     b->used[g] = write_row(b, g, start, n, minimum, maximum, level) / b->per_unit;
@@ -302,10 +308,8 @@ static void solve_plains(tree *t, int64_t start, int64_t stop)
         if (g < stop) {
             int64_t n = b->offsets[g + 1] - b->offsets[g];
             double budget = take_capacity(b, g);
-            if (n > SMALL || budget >= ROW_CAPACITY) {
-                int solved = budget < ROW_CAPACITY &&
-                             solve_plain(b, g, budget, t->minimum, t->maximum);
-                if (!solved) solve_tree(t, g);
+            if (n > SMALL || budget >= SMALL_CAPACITY) {
+                if (!solve_plain(b, g, budget)) solve_tree(t, g);
                 continue;
             }
             while (n > 8 << (c - crowds)) ++c;

@@ -96,10 +96,8 @@ size_t wattfill_scratch_size(const wattfill_batch *b)
 
 static int64_t n_owned(const wattfill_batch *b, int64_t g) { return b->offsets[g + 1] - b->offsets[g]; }
 
-/* Rounded up to whole registers, whose last lanes may lie past the last connector. */
 static void measure(wattfill_batch *b, int64_t connectors, int64_t groups)
 {
-    connectors = (connectors + 7) / 8 * 8;
     if (connectors > b->most_connectors) b->most_connectors = connectors;
     if (groups > b->most_groups) b->most_groups = groups;
 }

@@ -48,7 +48,7 @@ typedef struct wattfill_batch {
     double *power;                               /* (n_connectors,) */
     uint8_t *reason;                             /* (n_connectors,) */
     int64_t *bound_by;                           /* (n_connectors,) group, or -1 */
-    double *level, *usable, *used;               /* (n_groups,) */
+    double *level, *usable, *used, *needed;      /* (n_groups,) */
     /* Filled in by wattfill_plant when there are parents, read by wattfill_solve: groups in
      * post-order, so that the groups below one stand right before it. */
     int64_t *order;                              /* (n_groups,) group at a place */

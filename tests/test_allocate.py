@@ -200,6 +200,22 @@ def test_one_hopeless_group_costs_the_others_nothing():
     assert a.bound_by.tolist() == [0, 1, 2]
 
 
+def test_headroom_and_shortfall_are_decimals():
+    # 0.3 - 0.2 is not 0.1 in doubles. Three minimums of 5 lack 1.1 of 13.9.
+    a = allocate([0.2, 5, 5, 5], [0.2, 7, 7, 7], [0.3, 13.9], [0, 1, 4])
+
+    assert a.needed.tolist() == [0.2, 15.0]
+    assert a.headroom.tolist() == [0.1, 0.0]
+    assert a.shortfall.tolist() == [0.0, 1.1]
+
+
+def test_what_is_needed_counts_all_below_who_have_a_session():
+    a = allocate([5, 5, 5], [7, 7, 7], [9, 9, 9], [0, 2, 3, 3], parent=[2, 2, -1],
+                 active=[True, False, True])  # fmt: skip
+
+    assert a.needed.tolist() == [5.0, 5.0, 10.0]
+
+
 def test_minimum_equal_to_maximum_is_at_its_maximum():
     a = allocate([5, 0], [5, 9], 8)
 

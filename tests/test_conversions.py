@@ -59,7 +59,7 @@ def random_allocation(offsets: list[int], seed: int) -> Allocation:
         draw.random(n_connectors),
         draw.integers(0, 5, n_connectors, np.uint8),
         draw.integers(-1, 3, n_connectors),
-        *np.ones((3, n_groups)),
+        *np.ones((4, n_groups)),
         np.array(offsets),
         1e-6,
     )

@@ -15,7 +15,7 @@ from wattfill.testing.strategies import batches
 MANY = settings(max_examples=20 * settings().max_examples)
 # How often large groups are small, so that most examples cost the reference little.
 SCALE = (0.3, 0.3, 0.3, 0.08, 0.02)
-FIELDS = ("power", "reason", "bound_by", "level", "usable", "used")
+FIELDS = ("power", "reason", "bound_by", "level", "usable", "used", "needed")
 
 
 @pytest.fixture(params=_kernel.simd_levels())
@@ -68,9 +68,7 @@ def large_batch(seed: int) -> dict[str, Any]:
         minimum = maximum * rng.random(n)
     batch = {"minimum": minimum, "maximum": maximum, "offsets": offsets}
     least, most = (
-        np.array(
-            [bound[start:stop].sum() for start, stop in pairwise(offsets)]
-        )
+        np.array([bound[start:stop].sum() for start, stop in pairwise(offsets)])
         for bound in (minimum, maximum)
     )
     batch["capacity"] = np.maximum(0, least + (most - least) * rng.uniform(-0.3, 1.2, n_groups))

@@ -172,11 +172,13 @@ def test_groups_below_a_circle_are_found_too():
         allocate([], [], [1.0] * 3, [0] * 4, parent=[1, 2, 1])
 
 
-@pytest.mark.parametrize("name", ["power", "reason", "bound_by", "level", "usable", "used"])
+@pytest.mark.parametrize(
+    "name", ["power", "reason", "bound_by", "level", "usable", "used", "needed"]
+)
 def test_an_out_of_other_memory_is_refused(name):
     parts = {
         field: getattr(allocate(**GOOD), field)
-        for field in ("power", "reason", "bound_by", "level", "usable", "used", "offsets")
+        for field in ("power", "reason", "bound_by", "level", "usable", "used", "needed", "offsets")
     }
     frozen = parts[name].copy()
     frozen.flags.writeable = False

@@ -23,6 +23,7 @@ cdef extern from "wattfill.h" nogil:
         double *level
         double *usable
         double *used
+        double *needed
         int64_t *order
         int64_t *first
         int64_t *up

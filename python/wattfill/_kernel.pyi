@@ -38,6 +38,7 @@ def solve(
     level: _Floats,
     usable: _Floats,
     used: _Floats,
+    needed: _Floats,
     scratch: _Floats,
 ) -> None: ...
 def simd_levels() -> list[str]: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from functools import lru_cache
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -100,7 +101,10 @@ def _array(name: str, value: object, kinds: str, kind: str) -> npt.NDArray[Any]:
 
 
 def _contiguous(array: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
-    array = np.ascontiguousarray(array, dtype)
+    if array.dtype != dtype or not array.flags.c_contiguous:
+        # What is too large for a double becomes infinite, and is refused as such.
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(array, dtype)
     return array if array.flags.aligned else array.copy()
 
 
@@ -113,8 +117,7 @@ def _vector(
         raise InputError(f"{name} must have one dimension, got shape {array.shape}")
     if n is not None and array.size != n:
         raise InputError(f"{name} must have one value per {of}, got {array.size} for {n} {of}s")
-    with np.errstate(over="ignore"):
-        return _contiguous(array, dtype)
+    return _contiguous(array, dtype)
 
 
 def _reals(name: str, value: object, n: int | None = None, of: str = "connector") -> Floats:
@@ -130,6 +133,8 @@ def _integers(name: str, value: object, n: int | None, of: str) -> Integers:
 
 def number(name: str, value: object) -> float:
     """Return one real number as a float; it may be infinite or NaN."""
+    if type(value) is float:
+        return value
     array = _array(name, value, "iuf", "a real number")
     if array.ndim != 0:
         raise InputError(f"{name} must be one number, got shape {array.shape}")
@@ -140,7 +145,7 @@ def number_within(
     name: str, value: object, rule: str, least: float = 0.0, most: float = np.inf
 ) -> float:
     """Return one finite number in least..most."""
-    x = value if type(value) is float else number(name, value)
+    x = number(name, value)
     if not (least <= x <= most and math.isfinite(x)):
         raise InputError(f"{name} must be {rule}, got {x!r}")
     return x + 0.0  # -0.0 becomes 0.0
@@ -175,23 +180,18 @@ def identifier(name: str, value: object) -> str:
     return value
 
 
-def _per_group(name: str, value: object, n_groups: int) -> Floats:
-    """Return one number per group, from an array or from one number for all."""
-    array = _array(name, value, "iuf", "real numbers")
-    if array.ndim == 0:
-        return np.full(n_groups, float(array))
-    return _reals(name, array, n_groups, "group")
-
-
-def _within(name: str, value: object, n_groups: int, rule: str, most: float) -> Floats:
-    """Return one finite number per group in 0..most."""
-    array = _per_group(name, value, n_groups)
-    bad = ~((array >= 0.0) & (array <= most) & np.isfinite(array))
+def _per_group(name: str, value: object, n_groups: int, rule: str, most: float) -> Floats:
+    """Return one finite number in 0..most per group, from an array or from one number for all."""
+    array = value if type(value) is float else _array(name, value, "iuf", "real numbers")
+    if np.ndim(array) == 0:
+        same = np.empty(n_groups)
+        same.fill(number_within(name, float(array), rule, most=most))
+        return same
+    reals = _reals(name, array, n_groups, "group")
+    bad = ~((reals >= 0.0) & (reals <= most) & np.isfinite(reals))
     if bad.any():
-        if np.ndim(value) == 0:  # type: ignore[arg-type]
-            raise InputError(f"{name} must be {rule}, got {float(array[0])!r}")
-        _refuse(name, rule, array, bad)
-    return array
+        _refuse(name, rule, reals, bad)
+    return reals
 
 
 def refuse_bounds(minimum: Floats, maximum: Floats) -> NoReturn:
@@ -288,7 +288,11 @@ def _active(value: object, n_connectors: int) -> Bytes:
 
 def quanta_per_unit(resolution: object) -> float:
     """Return how many quanta one unit has: a whole number."""
-    value = number("resolution", resolution)
+    return _quanta_per_unit(number("resolution", resolution))
+
+
+@lru_cache(maxsize=16)
+def _quanta_per_unit(value: float) -> float:
     per_unit = float(round(1.0 / value)) if 2.0**-53 <= value <= 1.0 else 0.0
     if per_unit == 0.0 or abs(per_unit * value - 1.0) > 1e-15:
         raise InputError(
@@ -356,7 +360,7 @@ def batch(
     n_groups = ends.size - 1
     per_unit = quanta_per_unit(resolution)
     heavy = _weight(weight, n_connectors)
-    caps = _within("capacity", capacity, n_groups, "finite and at least 0", np.inf)
+    caps = _per_group("capacity", capacity, n_groups, "finite and at least 0", np.inf)
     limit = MOST_QUANTA_WEIGHTED if weight is not None else MOST_QUANTA
     too_many = caps * per_unit >= limit
     if too_many.any():
@@ -372,8 +376,8 @@ def batch(
         maximum=high,
         offsets=ends,
         capacity=caps,
-        buffer=_within("buffer", buffer, n_groups, "within 0.0..1.0", 1.0),
-        reserved=_within("reserved", reserved, n_groups, "finite and at least 0", np.inf),
+        buffer=_per_group("buffer", buffer, n_groups, "within 0.0..1.0", 1.0),
+        reserved=_per_group("reserved", reserved, n_groups, "finite and at least 0", np.inf),
         parent=_parent(parent, n_groups),
         weight=heavy,
         priority=NO_INTEGERS

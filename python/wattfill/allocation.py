@@ -49,6 +49,8 @@ class Allocation:
     """(n_groups,) Usable capacity."""
     used: Floats
     """(n_groups,) Sum of the power below the group."""
+    needed: Floats
+    """(n_groups,) Sum of the minimums below the group: what it takes to pause nobody."""
     offsets: Integers
     """(n_groups + 1,) Group ``g`` owns connectors ``offsets[g]:offsets[g + 1]``."""
     resolution: float
@@ -71,10 +73,18 @@ class Allocation:
     @property
     def headroom(self) -> Floats:
         """(n_groups,) Usable capacity left over; never below 0."""
+        return self._beyond(self.usable, self.used)
+
+    @property
+    def shortfall(self) -> Floats:
+        """(n_groups,) What the minimums lack to be admitted all; 0 where they fit."""
+        return self._beyond(self.needed, self.usable)
+
+    def _beyond(self, more: Floats, less: Floats) -> Floats:
         quanta = _validate.quanta_per_unit(self.resolution)
         # Each is a whole number of quanta, rounded; the difference of the floats is not.
-        left: Floats = (np.rint(self.usable * quanta) - np.rint(self.used * quanta)) / quanta
-        return left
+        left: Floats = (np.rint(more * quanta) - np.rint(less * quanta)) / quanta
+        return np.maximum(left, 0.0)
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Return a dict per connector, of plain Python values that JSON can hold.
@@ -313,6 +323,7 @@ def allocate(
             level=np.empty(n_groups),
             usable=np.empty(n_groups),
             used=np.empty(n_groups),
+            needed=np.empty(n_groups),
             offsets=batch.offsets,
             resolution=float(resolution),
         )
@@ -332,7 +343,7 @@ def allocate(
             batch.weight, batch.priority, batch.rank, batch.active,
             order, first, up,
             result.power, result.reason, result.bound_by,
-            result.level, result.usable, result.used,
+            result.level, result.usable, result.used, result.needed,
             np.empty(n_scratch),
         )  # fmt: skip
 
@@ -364,6 +375,7 @@ def _check_out(out: Allocation, n_connectors: int, n_groups: int, resolution: fl
         ("level", np.float64, n_groups),
         ("usable", np.float64, n_groups),
         ("used", np.float64, n_groups),
+        ("needed", np.float64, n_groups),
         ("offsets", np.int64, n_groups + 1),
     ):
         array = getattr(out, name)
@@ -377,7 +389,8 @@ def _check_out(out: Allocation, n_connectors: int, n_groups: int, resolution: fl
 
 def _apart(batch: Batch, out: Allocation) -> Batch:
     """Copy what is read out of the memory that is written."""
-    written = (out.power, out.reason, out.bound_by, out.level, out.usable, out.used, out.offsets)
+    written = [getattr(out, name) for name in ("power", "reason", "bound_by", "offsets")]
+    written += [out.level, out.usable, out.used, out.needed]
     return Batch._make(
         field.copy()
         if isinstance(field, np.ndarray) and any(np.may_share_memory(field, w) for w in written)

@@ -389,13 +389,6 @@ def _lay_out(nodes: list[_Node]) -> _Layout:
     )
 
 
-def _minimums_in_quanta(minimum: Floats, maximum: Floats) -> Floats:
-    """Count as the kernel does: minimums up and maximums down to the grid, minding its snapping."""
-    low, high = minimum * QUANTA_PER_KW, maximum * QUANTA_PER_KW
-    near_low, near_high = (np.maximum(y * 2.0**-52, 2.0**-10) for y in (low, high))
-    return np.minimum(np.ceil(np.maximum(low - near_low, 0.0)), np.floor(high + near_high))
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Answer:
     """What was solved for one tree. It never changes."""
@@ -420,19 +413,12 @@ class _Answer:
 
     def group(self, group_id: str) -> GroupAllocation:
         g = self.layout.rank[group_id]
-        usable, used = float(self.allocation.usable[g]), float(self.allocation.used[g])
-        below = self.layout.below(g)
-        here = slice(below.start, below.stop)
-        needed = _minimums_in_quanta(self.layout.minimum[here], self.maximum[here])
-        counted = needed[self.allocation.reason[here] != Reason.IDLE].sum()
-        # Whole quanta, so that the differences are decimals again.
-        quanta = round(usable * QUANTA_PER_KW)
         return GroupAllocation(
             id=group_id,
-            usable=usable,
-            used=used,
-            headroom=(quanta - round(used * QUANTA_PER_KW)) / QUANTA_PER_KW,
-            shortfall=max(float(counted) - quanta, 0.0) / QUANTA_PER_KW,
+            usable=float(self.allocation.usable[g]),
+            used=float(self.allocation.used[g]),
+            headroom=float(self.allocation.headroom[g]),
+            shortfall=float(self.allocation.shortfall[g]),
             level=float(self.allocation.level[g]),
         )
 

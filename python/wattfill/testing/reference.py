@@ -29,6 +29,7 @@ class Solution:
     level: list[float]
     usable: list[float]
     used: list[float]
+    needed: list[float]
     quanta: list[int]
 
 
@@ -106,14 +107,14 @@ def solve(
                     order=(-tier, 0.0 if rank is None else float(rank[i]), i),
                 )
     line = sorted(connectors.values(), key=lambda c: c.order)
+    chains = [_chain(g, feeds) for g in groups]
+    servable = [c for c in line if c.minimum <= c.maximum]
+    needed = [sum(c.minimum for c in servable if g in chains[c.group]) * grain for g in groups]
 
     # Admission: one after another, if the minimum fits in the group and in every ancestor.
-    chains = [_chain(g, feeds) for g in groups]
     left = [u // grain for u in usable]
-    for c in line:
+    for c in servable:
         full = [g for g in chains[c.group] if left[g] < c.minimum]
-        if c.minimum > c.maximum:
-            continue
         if full:
             c.bound_by = full[0]
             continue
@@ -145,6 +146,7 @@ def solve(
         used=[
             sum(c.power for c in line if g in chains[c.group]) * grain / per_unit for g in groups
         ],
+        needed=[min(x, 2**53) / per_unit for x in needed],
         quanta=quanta,
     )
 
