@@ -8,7 +8,12 @@
 #ifndef WATTFILL_GRID_H
 #define WATTFILL_GRID_H
 
+#include <float.h>
 #include <math.h>
+
+#if FLT_EVAL_METHOD != 0
+#error "Doubles must be rounded to doubles: on x86 compile for SSE2"
+#endif
 
 #define BEYOND 0x1p54 /* more quanta than any group can have: stands for all that is larger */
 #define NEAR 0x1p-10  /* a thousandth of a quantum */

@@ -146,13 +146,19 @@ static void admit(tree *t)
     }
 }
 
-/* Lower connector i to `power`; `place` is its group's. */
-static inline void lower(tree *t, int64_t i, double power, int64_t g)
+/* What a level gives connector i within its own bounds. */
+static inline double given(const tree *t, double level, int64_t i)
 {
-    if (power < t->power[i]) {
-        t->power[i] = power;
-        t->batch->bound_by[t->origin[i]] = g;
-    }
+    return share_of(t->by, level, weight_of(t, i), t->minimum[i], t->maximum[i]);
+}
+
+/* Group g gives connector i `power`, no more than it had. If its level, which gives `most`, is what
+ * keeps it there, it is bound by g: of several such groups, by the one nearest to the root, which
+ * has nothing left. */
+static inline void hold(tree *t, int64_t i, double power, double most, int64_t g)
+{
+    t->power[i] = power;
+    if (most <= power && power < t->maximum[i]) t->batch->bound_by[t->origin[i]] = g;
 }
 
 /* Fill connectors start..stop - 1 of group g, who want more than `budget`, in one go. */
@@ -161,8 +167,10 @@ static double fill_at_once(tree *t, int64_t g, int64_t start, int64_t stop, doub
     pool p = {t->minimum + start, t->power + start, t->weight ? t->weight + start : NULL,
               stop - start};
     mark m = highest_level(t->by, &p, budget);
-    for (int64_t i = start; i < stop; ++i)
-        lower(t, i, share_of(t->by, m.level, weight_of(t, i), t->minimum[i], t->power[i]), g);
+    for (int64_t i = start; i < stop; ++i) {
+        double most = given(t, m.level, i);
+        hold(t, i, at_most(most, t->power[i]), most, g);
+    }
     return m.level;
 }
 
@@ -189,7 +197,7 @@ static double fill_in_line(tree *t, int64_t g, int64_t start, int64_t stop, doub
             minimums += t->low[n];
         }
         if (level < INFINITY) {
-            for (int64_t j = 0; j < n; ++j) lower(t, t->line[at + j], t->low[j], g);
+            for (int64_t j = 0; j < n; ++j) hold(t, t->line[at + j], t->low[j], t->low[j], g);
         } else if (wanted - minimums <= left) {
             left -= wanted - minimums;
         } else {
@@ -197,19 +205,17 @@ static double fill_in_line(tree *t, int64_t g, int64_t start, int64_t stop, doub
             mark m = highest_level(t->by, &p, left + minimums);
             level = m.level;
             left += minimums;
+            for (int64_t j = 0; j < n; ++j)
+                left -= at_most(given(t, m.level, t->line[at + j]), t->high[j]);
             for (int64_t j = 0; j < n; ++j) {
-                double w = t->weight ? t->heavy[j] : 1.0;
-                t->low[j] = share_of(t->by, m.level, w, t->low[j], t->high[j]);
-                left -= t->low[j];
-            }
-            for (int64_t j = 0; j < n; ++j) {
-                double w = t->weight ? t->heavy[j] : 1.0;
-                int rising = share_of(t->by, m.next, w, t->low[j], t->high[j]) > t->low[j];
+                int64_t i = t->line[at + j];
+                double most = given(t, m.level, i), power = at_most(most, t->high[j]);
+                int rising = at_most(given(t, m.next, i), t->high[j]) > power;
                 if (b->step > 0.0 && rising && left >= 1.0) {
-                    t->low[j] += 1.0;
+                    power += 1.0;
                     left -= 1.0;
                 }
-                lower(t, t->line[at + j], t->low[j], g);
+                hold(t, i, power, most, g);
             }
         }
     }

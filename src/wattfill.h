@@ -2,6 +2,9 @@
  *
  * The C interface of wattfill: share the usable capacity of groups among their connectors.
  *
+ * Another extension module reaches the kernel by `cimport wattfill._kernel`, which has these
+ * functions under names of its own; a program of your own compiles the sources.
+ *
  * Everything is counted in whole numbers of a quantum, held in doubles; sums below 2**53 are
  * exact in every order, so the answer depends on the input alone. Nothing here allocates,
  * locks, or looks at errors: the caller has checked the input (see `wattfill_batch`).

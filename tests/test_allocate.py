@@ -178,6 +178,16 @@ def test_a_minimum_must_fit_in_every_ancestor():
     assert a.bound_by.tolist() == [0, 0, 2]
 
 
+def test_who_binds_is_a_group_that_has_nothing_left():
+    # The floor alone would leave the first 1 mW above 0; the building, full, leaves it none. It
+    # is the building that holds the second at its minimum, too.
+    a = allocate([0, 1.4], [1.4, 2.3], [1.4, 1.400001], [0, 0, 2], parent=[-1, 0])
+
+    assert a.power.tolist() == [0.0, 1.4]
+    assert a.bound_by.tolist() == [0, 0]
+    assert a.headroom.tolist() == [0.0, 0.000001]
+
+
 def test_reserved_load_comes_off_after_the_buffer():
     a = allocate([0], [99], 100, buffer=0.1, reserved=30.5)
 

@@ -67,7 +67,6 @@ def test_compiled_code_that_calls_the_kernel_gets_what_allocate_returns(caller):
     assert power.tobytes() == expected.power.tobytes()
     assert reason.tobytes() == expected.reason.tobytes()
     assert bound_by.tobytes() == expected.bound_by.tobytes()
-    groups = np.stack([expected.level, expected.usable, expected.used, expected.needed])
     for found, name in zip(per_group, ("level", "usable", "used", "needed"), strict=True):
         assert found.tobytes() == getattr(expected, name).tobytes(), name
     assert len(np.unique(reason)) > 2

@@ -41,7 +41,9 @@ class Allocation:
     reason: Bytes
     """(n_connectors,) Why, as values of `Reason`."""
     bound_by: Integers
-    """(n_connectors,) The group that held it down, -1 where its own maximum or nothing did."""
+    """(n_connectors,) The group that held it down, -1 where its own maximum or nothing did; of
+    several that would, the one nearest to the root. Where its minimum did not fit, the first such
+    group on the way to the root."""
     level: Floats
     """(n_groups,) The power (per weight) that everybody rises to; infinite where the group did
     not bind. With priorities, that of the highest tier that the group bound."""

@@ -187,7 +187,8 @@ def _reason(c: _Connector | None) -> Reason:
 def _fill(g: int, line: list[_Connector], budget: int, weighted: bool, steps: bool) -> float:
     """Lower those in line, in admission order, who want more than the budget of group g.
 
-    Tier after tier; who stands below the tier that the group binds keeps its minimum.
+    Tier after tier; who stands below the tier that the group binds keeps its minimum. Whoever its
+    level keeps where it is, is bound by g, even if a group below had done so before.
     """
     spare = budget - sum(c.minimum for c in line)
     level = math.inf
@@ -195,26 +196,31 @@ def _fill(g: int, line: list[_Connector], budget: int, weighted: bool, steps: bo
         tier = list(members)
         room = sum(c.power - c.minimum for c in tier)
         if level < math.inf:
-            shares = [c.minimum for c in tier]
+            most = shares = [c.minimum for c in tier]
         elif room <= spare:
             spare -= room
             continue
         else:
-            level, shares = _share(tier, spare + sum(c.minimum for c in tier), weighted, steps)
-        for c, share in zip(tier, shares, strict=True):
-            if share < c.power:
-                c.power, c.bound_by = share, g
+            budget = spare + sum(c.minimum for c in tier)
+            level, most, shares = _share(tier, budget, weighted, steps)
+        for c, limit, share in zip(tier, most, shares, strict=True):
+            c.power = share
+            if limit <= share < c.maximum:
+                c.bound_by = g
     return level
 
 
 def _share(
     tier: list[_Connector], budget: int, weighted: bool, steps: bool
-) -> tuple[float, list[int]]:
-    """Return the highest level at which the budget suffices, and what each draws at it."""
+) -> tuple[float, list[int], list[int]]:
+    """Return the highest level at which the budget suffices, its limits, and what each draws."""
+
+    def limits(level: float) -> list[int]:
+        wanted = _claims if weighted and steps else _whole
+        return [min(max(wanted(level, c.weight), c.minimum), c.maximum) for c in tier]
 
     def drawn(level: float) -> list[int]:
-        wanted = _claims if weighted and steps else _whole
-        return [min(max(wanted(level, c.weight), c.minimum), c.power) for c in tier]
+        return [min(limit, c.power) for limit, c in zip(limits(level), tier, strict=True)]
 
     level = _largest_double(lambda x: sum(drawn(x)) <= budget)
     above = math.nextafter(level, math.inf)
@@ -231,7 +237,7 @@ def _share(
         rising = [j for j, (x, y) in enumerate(zip(shares, drawn(above), strict=True)) if y > x]
         for j in rising[:left]:
             shares[j] += 1
-    return level, shares
+    return level, limits(level), shares
 
 
 def _whole(level: float, weight: float) -> int:

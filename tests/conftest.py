@@ -1,0 +1,22 @@
+"""How Hypothesis searches: HYPOTHESIS_PROFILE names a profile, the default is `ci` or `dev`."""
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# No example has a deadline: a busy machine is not a fault.
+settings.register_profile("dev", deadline=None)
+# The same examples every time, and what it takes to repeat one that fails.
+settings.register_profile(
+    "ci", settings.get_profile("dev"), derandomize=True, database=None, print_blob=True
+)
+# With the sanitizers on, an example takes many times as long.
+settings.register_profile(
+    "checked",
+    settings.get_profile("ci"),
+    max_examples=25,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("nightly", deadline=None, max_examples=5_000, print_blob=True)
+
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
