@@ -74,6 +74,11 @@ ALWAYS_INLINE draw draw_at(rule by, double level, const pool *p)
     return (draw){drawn, slope};
 }
 
+/* Newton's guesses are few where they are good. After that, every third one halves what lies between
+ * below and above, fewer than 2**62 doubles; the others can only help. */
+enum { NEWTON_GUESSES = 6, MOST_GUESSES = NEWTON_GUESSES + 3 * 64 };
+static inline int must_halve(int guess) { return guess > NEWTON_GUESSES && guess % 3 == 0; }
+
 ALWAYS_INLINE double halfway(rule by, double low, double high)
 {
     if (by == EQUAL) return low + (high - low) / 2;
@@ -109,9 +114,7 @@ ALWAYS_INLINE mark highest(rule by, const pool *p, double budget)
     double below = 0.0;
     double above = by == EQUAL ? budget + 1.0 : 2.0 * (budget + 2.0) / lightest;
     double level = budget / weights;
-    /* Every third guess halves what lies between below and above, fewer than 2**62 doubles; the
-     * others can only help. */
-    for (int guess = 1; guess <= 3 * 64; ++guess) {
+    for (int guess = 1; guess <= MOST_GUESSES; ++guess) {
         if (by != WEBSTER) level = whole_below(level / grain) * grain;
         double up = by == EQUAL ? below + 1.0 : nextafter(below, INFINITY);
         if (by == WEIGHTED) up = at_least(up, below + grain);
@@ -129,7 +132,8 @@ ALWAYS_INLINE mark highest(rule by, const pool *p, double budget)
             /* With the EQUAL rule the slope is the growth to the next level, exactly. */
             if (by == EQUAL && left < d.slope) return (mark){level, level + 1.0};
         }
-        level = guess % 3 == 0 || d.slope == 0.0 ? halfway(by, below, above) : level + left / d.slope;
+        level = must_halve(guess) || d.slope == 0.0 ? halfway(by, below, above)
+                                                    : level + left / d.slope;
     }
     assert(!"the bracket closes within the bound");
     return (mark){below, above};

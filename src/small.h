@@ -7,6 +7,7 @@
 #ifndef WATTFILL_SMALL_H
 #define WATTFILL_SMALL_H
 
+#include "level.h"
 #include "row.h"
 
 enum { SMALL = 64 };             /* connectors of a small group, at most */
@@ -18,19 +19,32 @@ enum { SMALL = 64 };             /* connectors of a small group, at most */
 typedef struct {
     int n;                       /* lanes in use */
     int64_t group[LANES];
-    double capacity[LANES];      /* in quanta */
     double size[LANES];          /* in connectors */
     /* Bounds in quanta, connector by connector: of one group each, and across the groups. */
     double row_minimum[LANES][SMALL], row_maximum[LANES][SMALL];
     double minimum[SMALL][LANES], maximum[SMALL][LANES];
 } crowd;
 
-static void join(crowd *c, int64_t g, int64_t n, double capacity)
+static void join(crowd *c, int64_t g, int64_t n)
 {
     c->group[c->n] = g;
-    c->capacity[c->n] = capacity;
     c->size[c->n] = (double)n;
     ++c->n;
+}
+
+/* Usable capacities in quanta, as usable_quanta() has them below SMALL_CAPACITY. */
+static lanes crowd_capacity(const wattfill_batch *b, const crowd *c)
+{
+    lanes capacity, buffer, reserved;
+    for (int j = 0; j < LANES; ++j) {
+        int64_t g = c->group[j];
+        capacity[j] = b->capacity[g];
+        buffer[j] = b->buffer[g];
+        reserved[j] = b->reserved[g];
+    }
+    lanes gross = round_down(capacity * (1.0 - buffer) * b->per_unit + NEAR);
+    lanes load = round_up(larger(reserved * b->per_unit - NEAR, all(0.0)));
+    return larger(gross - load, all(0.0));
 }
 
 /* Bring the bounds in: row by row, as memory has them; then across, in whole registers, of which
@@ -69,15 +83,26 @@ static int64_t crowd_in(const wattfill_batch *b, crowd *c, lanes *least, lanes *
     return longest;
 }
 
-/* Levels of those groups whose maximums do not fit and whose minimums do; infinite for others. */
-static lanes crowd_levels(const crowd *c, int64_t n, lanes least, lanes most, lanes top)
+/* What each group draws at its level. */
+ALWAYS_INLINE lanes crowd_draw(const crowd *c, int64_t n, lanes level)
 {
-    lanes capacity = load(c->capacity), found = all(INFINITY);
+    lanes one = {0}, other = {0};
+    for (int64_t i = 0; i < n; i += 2) {
+        one += smaller(larger(level, load(c->minimum[i])), load(c->maximum[i]));
+        other += smaller(larger(level, load(c->minimum[i + 1])), load(c->maximum[i + 1]));
+    }
+    return one + other;
+}
+
+/* Levels of those groups whose maximums do not fit and whose minimums do; infinite for others. */
+static lanes crowd_levels(const crowd *c, int64_t n, lanes capacity, lanes least, lanes most,
+                          lanes top)
+{
+    lanes found = all(INFINITY);
     flags open = (most > capacity) & (least <= capacity);
     lanes below = {0}, above = smaller(top, capacity + 1.0);
     lanes level = round_down(capacity / larger(load(c->size), all(1.0)));
-    /* Every third guess halves what lies between below and above. */
-    for (int guess = 1; any(open) && guess <= 3 * 64; ++guess) {
+    for (int guess = 1; any(open) && guess <= MOST_GUESSES; ++guess) {
         flags closed = open & (above <= below + 1.0);
         found = choose(closed, below, found);
         open &= ~closed;
@@ -85,12 +110,7 @@ static lanes crowd_levels(const crowd *c, int64_t n, lanes least, lanes most, la
         level = choose(outside, round_down((below + above) * 0.5), level);
 
         /* A sliver above the level, everybody who rises with it shows as a sliver in the sum. */
-        lanes raised = level + SLIVER, drawn = {0}, drawn_too = {0};
-        for (int64_t i = 0; i < n; i += 2) {
-            drawn += smaller(larger(raised, load(c->minimum[i])), load(c->maximum[i]));
-            drawn_too += smaller(larger(raised, load(c->minimum[i + 1])), load(c->maximum[i + 1]));
-        }
-        drawn += drawn_too;
+        lanes drawn = crowd_draw(c, n, level + SLIVER);
         lanes whole = round_down(drawn), rising = (drawn - whole) * (1.0 / SLIVER);
         lanes left = capacity - whole;
         flags fits = left >= 0.0, hit = open & fits & (left < rising);
@@ -100,7 +120,7 @@ static lanes crowd_levels(const crowd *c, int64_t n, lanes least, lanes most, la
         above = choose(fits, above, level);
         lanes halfway = round_down((below + above) * 0.5);
         lanes newton = round_down(level + left / larger(rising, all(1.0)));
-        level = guess % 3 == 0 ? halfway : choose(rising > 0.0, newton, halfway);
+        level = must_halve(guess) ? halfway : choose(rising > 0.0, newton, halfway);
     }
     return found;
 }
@@ -112,20 +132,22 @@ static flags solve_crowd(const wattfill_batch *b, crowd *c)
     int n_groups = c->n;
     for (int j = n_groups; j < LANES; ++j) {
         c->group[j] = c->group[0];
-        c->size[j] = c->capacity[j] = 0.0;
+        c->size[j] = 0.0;
     }
-    lanes least, most, top;
+    lanes least, most, top, capacity = crowd_capacity(b, c);
     int64_t n = crowd_in(b, c, &least, &most, &top);
-    lanes level = crowd_levels(c, n, least, most, top);
-    flags too_much = least > load(c->capacity);
+    lanes level = crowd_levels(c, n, capacity, least, most, top);
+    flags too_much = least > capacity;
+    lanes level_out = level / b->per_unit, used = crowd_draw(c, n, level) / b->per_unit;
+    lanes usable = capacity / b->per_unit, needed = least / b->per_unit;
     for (int j = 0; j < n_groups; ++j) {
         if (too_much[j]) continue;
         int64_t g = c->group[j], start = b->offsets[g];
-        double used = write_row(b, g, start, (int64_t)c->size[j], c->row_minimum[j],
-                                c->row_maximum[j], level[j]);
-        b->level[g] = level[j] / b->per_unit;
-        b->used[g] = used / b->per_unit;
-        b->needed[g] = least[j] / b->per_unit;
+        write_row(b, g, start, (int64_t)c->size[j], c->row_minimum[j], c->row_maximum[j], level[j]);
+        b->level[g] = level_out[j];
+        b->usable[g] = usable[j];
+        b->used[g] = used[j];
+        b->needed[g] = needed[j];
         if (b->active) mark_idle(b, start, b->offsets[g + 1]);
     }
     c->n = 0;

@@ -280,14 +280,14 @@ static void solve_tree(tree *t, int64_t root)
 }
 
 /* One group on its own, all weights, priorities and ranks alike, no steps: the common case.
- * Returns 0, with nothing of use but `usable` written, where minimums do not fit. */
-static int solve_plain(const wattfill_batch *b, int64_t g, double budget)
+ * Returns 0, with nothing of use written, where minimums do not fit. */
+static int solve_plain(const wattfill_batch *b, int64_t g)
 {
     int64_t start = b->offsets[g], n = b->offsets[g + 1] - start;
     /* The answer's own memory holds the bounds until it is known: other memory would have to be
      * brought near first, which takes longer than all the rest. */
     double *minimum = b->power + start, *maximum = (double *)(b->bound_by + start);
-    double least = 0.0, most = 0.0, level = INFINITY;
+    double budget = take_capacity(b, g), least = 0.0, most = 0.0, level = INFINITY;
     row_in(b, 1, start, n, minimum, maximum, &least, &most);
     if (least > budget) return 0;
     b->needed[g] = least / b->per_unit;
@@ -313,13 +313,12 @@ static void solve_plains(tree *t, int64_t start, int64_t stop)
         crowd *c = &crowds[0];
         if (g < stop) {
             int64_t n = b->offsets[g + 1] - b->offsets[g];
-            double budget = take_capacity(b, g);
-            if (n > SMALL || budget >= SMALL_CAPACITY) {
-                if (!solve_plain(b, g, budget)) solve_tree(t, g);
+            if (n > SMALL || b->capacity[g] * b->per_unit >= SMALL_CAPACITY) {
+                if (!solve_plain(b, g)) solve_tree(t, g);
                 continue;
             }
             while (n > 8 << (c - crowds)) ++c;
-            join(c, g, n, budget);
+            join(c, g, n);
             if (c->n < LANES) continue;
         } else {
             c = &crowds[g - stop];

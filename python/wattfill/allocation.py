@@ -281,11 +281,11 @@ def allocate(
     >>> allocate([6, 6, 6], [16, 32, 10], 50, buffer=0.2).power
     array([15., 15., 10.])
 
-    Two floors of 20 kW below a building of 30 kW:
+    Two floors of 20 kW below a building of 35 kW:
 
-    >>> a = allocate([0, 0, 0], [22, 22, 22], [20, 20, 30], [0, 2, 3, 3], parent=[2, 2, -1])
+    >>> a = allocate([0, 0, 0], [22, 22, 22], [20, 20, 35], [0, 2, 3, 3], parent=[2, 2, -1])
     >>> a.power
-    array([10., 10., 10.])
+    array([10., 10., 15.])
     >>> a.bound_by
     array([0, 0, 2])
 
