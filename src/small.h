@@ -43,8 +43,8 @@ static lanes crowd_capacity(const wattfill_batch *b, const crowd *c)
         reserved[j] = b->reserved[g];
     }
     lanes gross = round_down(capacity * (1.0 - buffer) * b->per_unit + NEAR);
-    lanes load = round_up(larger(reserved * b->per_unit - NEAR, all(0.0)));
-    return larger(gross - load, all(0.0));
+    lanes taken = round_up(larger(reserved * b->per_unit - NEAR, all(0.0)));
+    return larger(gross - taken, all(0.0));
 }
 
 /* Bring the bounds in: row by row, as memory has them; then across, in whole registers, of which

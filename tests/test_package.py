@@ -73,6 +73,19 @@ def test_all_that_the_top_level_offers_loads_numpy_alone():
     assert names == {"wattfill", "numpy"}
 
 
+def test_strategies_without_hypothesis_name_the_extra_that_has_it():
+    done = run("import sys; sys.modules['hypothesis'] = None; import wattfill.testing.strategies")
+
+    assert done.stderr.endswith(
+        "MissingExtraError: wattfill.testing.strategies needs hypothesis: "
+        "pip install 'wattfill[testing]'\n"
+    )
+
+
+def test_the_reference_needs_neither_hypothesis_nor_the_kernel():
+    assert loaded_by("import wattfill.testing") == {"wattfill"}
+
+
 def test_type_checkers_see_the_names_that_are_loaded_when_first_asked_for():
     tree = ast.parse(Path(wattfill.__file__).read_text(encoding="utf-8"))
     guarded = [node for node in tree.body if isinstance(node, ast.If)]

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import strategies as st
+from wattfill.errors import MissingExtraError
+
+try:
+    from hypothesis import strategies as st
+except ImportError:
+    raise MissingExtraError(
+        "wattfill.testing.strategies needs hypothesis: pip install 'wattfill[testing]'"
+    ) from None
 
 # Ratings that are sold, minimums that standards ask for, decimals that binary fractions betray,
 # and what lies around one quantum, far below it, and beyond all of them.
