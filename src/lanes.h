@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A few doubles at a time: as many lanes as a register of the instruction-set level has. Plain
- * arithmetic is the compiler's own; what it has no operator for stands here.
+ * A few doubles at a time: four where registers have that many, two elsewhere. Eight were slower, as
+ * groups do not come in eights. Plain arithmetic is the compiler's own; what it has no operator for
+ * stands here.
  */
 #ifndef WATTFILL_LANES_H
 #define WATTFILL_LANES_H
@@ -11,10 +12,7 @@
 
 #include "grid.h"
 
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
-#include <immintrin.h>
-enum { LANES = 8 };
-#elif defined(__AVX2__)
+#ifdef __AVX2__
 #include <immintrin.h>
 enum { LANES = 4 };
 #else
@@ -44,21 +42,7 @@ ALWAYS_INLINE lanes choose(flags which, lanes yes, lanes no)
 }
 
 /* load_some and store_some: the first n lanes, fewer than all; the others are 0, or stay. */
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
-ALWAYS_INLINE lanes larger(lanes x, lanes y) { return _mm512_max_pd(x, y); }
-ALWAYS_INLINE lanes smaller(lanes x, lanes y) { return _mm512_min_pd(x, y); }
-ALWAYS_INLINE lanes round_down(lanes x) { return _mm512_roundscale_pd(x, 0x09); }
-ALWAYS_INLINE lanes round_up(lanes x) { return _mm512_roundscale_pd(x, 0x0a); }
-ALWAYS_INLINE int any(flags f) { return _mm512_movepi64_mask((__m512i)f) != 0; }
-ALWAYS_INLINE lanes load_some(const double *from, int64_t n)
-{
-    return _mm512_maskz_loadu_pd((__mmask8)((1 << n) - 1), from);
-}
-ALWAYS_INLINE void store_some(double *to, int64_t n, lanes x)
-{
-    _mm512_mask_storeu_pd(to, (__mmask8)((1 << n) - 1), x);
-}
-#elif defined(__AVX2__)
+#ifdef __AVX2__
 ALWAYS_INLINE lanes larger(lanes x, lanes y) { return _mm256_max_pd(x, y); }
 ALWAYS_INLINE lanes smaller(lanes x, lanes y) { return _mm256_min_pd(x, y); }
 ALWAYS_INLINE lanes round_down(lanes x) { return _mm256_floor_pd(x); }
@@ -114,17 +98,7 @@ ALWAYS_INLINE void put(double *to, int64_t n, lanes x)
 
 ALWAYS_INLINE void transpose(lanes rows[LANES])
 {
-#if defined(__AVX512F__) && defined(__AVX512DQ__)
-#define LOW_1 0, 8, 2, 10, 4, 12, 6, 14
-#define HIGH_1 1, 9, 3, 11, 5, 13, 7, 15
-#define LOW_2 0, 1, 8, 9, 4, 5, 12, 13
-#define HIGH_2 2, 3, 10, 11, 6, 7, 14, 15
-#define LOW_4 0, 1, 2, 3, 8, 9, 10, 11
-#define HIGH_4 4, 5, 6, 7, 12, 13, 14, 15
-    for (int i = 0; i < 8; i += 2) EXCHANGE(rows, i, i + 1, LOW_1, HIGH_1);
-    for (int i = 0; i < 8; i += 1 + 2 * (i & 1)) EXCHANGE(rows, i, i + 2, LOW_2, HIGH_2);
-    for (int i = 0; i < 4; ++i) EXCHANGE(rows, i, i + 4, LOW_4, HIGH_4);
-#elif defined(__AVX2__)
+#ifdef __AVX2__
 #define LOW_1 0, 4, 2, 6
 #define HIGH_1 1, 5, 3, 7
 #define LOW_2 0, 1, 4, 5
