@@ -14,7 +14,7 @@ from libc.string cimport memset
 cdef extern from "wattfill.h" nogil:
     int64_t wattfill_plant(wattfill_batch *batch, int64_t *scratch)
     size_t wattfill_scratch_size(const wattfill_batch *batch)
-    void wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch)
+    int64_t wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch)
     int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double *maximum)
     int wattfill_simd_levels(const char **names, int most)
     int wattfill_simd_choose(const char *name)
@@ -29,10 +29,10 @@ cdef size_t scratch_size(const wattfill_batch *batch) noexcept nogil:
     return wattfill_scratch_size(batch)
 
 
-cdef void solve_batch(
+cdef int64_t solve_batch(
     const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch
 ) noexcept nogil:
-    wattfill_solve(batch, start, stop, scratch)
+    return wattfill_solve(batch, start, stop, scratch)
 
 
 cdef const double *doubles(const double[::1] array) noexcept:
@@ -134,7 +134,7 @@ def solve(
     double[::1] needed not None,                    # OUT  (n_groups,)
     double[::1] scratch not None,                   # as scratch_length() says
 ):
-    """Solve the trees at places start..stop - 1."""
+    """Solve the trees at places start..stop - 1; return a malformed connector, or -1."""
     cdef int64_t n_connectors = minimum.shape[0], n_groups = offsets.shape[0] - 1
     assert maximum.shape[0] == power.shape[0] == reason.shape[0] == n_connectors
     assert bound_by.shape[0] == n_connectors
@@ -146,7 +146,7 @@ def solve(
     assert order.shape[0] in (0, n_groups)
     assert 0 <= start <= stop <= n_groups
     if start == stop:
-        return
+        return -1
     cdef wattfill_batch batch
     memset(&batch, 0, sizeof(batch))
     batch.n_connectors = n_connectors
@@ -177,8 +177,10 @@ def solve(
     batch.most_connectors = most_connectors
     batch.most_groups = most_groups
     assert scratch.nbytes >= scratch_size(&batch)
+    cdef int64_t malformed
     with nogil:
-        solve_batch(&batch, start, stop, &scratch[0])
+        malformed = solve_batch(&batch, start, stop, &scratch[0])
+    return malformed
 
 
 def simd_levels():

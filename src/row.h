@@ -80,15 +80,14 @@ ALWAYS_INLINE lanes powers_out(lanes level, lanes low, lanes high, lanes minimum
     return q;
 }
 
-/* The answer for n connectors from index i on, of group g. Returns the sum of their quanta. Their
- * bounds in quanta may lie where the powers and the binding groups go. */
+/* The answer for n connectors from index i on, of group g. Returns the sum of their quanta. */
 static inline double write_row(const wattfill_batch *b, int64_t g, int64_t i, int64_t n,
                                const double *minimum, const double *maximum, double level)
 {
     const double *low = b->minimum + i, *high = b->maximum + i;
     double *power = b->power + i;
-    uint8_t *reason = b->reason + i;
-    int64_t *bound_by = b->bound_by + i;
+    uint8_t *reason = b->reason ? b->reason + i : NULL;
+    int64_t *bound_by = b->reason ? b->bound_by + i : NULL;
     const double per_unit = b->per_unit;
     lanes used = {0}, powers;
     bytes reasons;
@@ -96,11 +95,11 @@ static inline double write_row(const wattfill_batch *b, int64_t g, int64_t i, in
     for (int64_t k = 0; k < n; k += LANES) {
         int64_t left = n - k;
         __builtin_prefetch(power + k + AHEAD, 1);
-        __builtin_prefetch(bound_by + k + AHEAD, 1);
         used += powers_out(all(level), get(low + k, left), get(high + k, left),
                            get(minimum + k, left), get(maximum + k, left), per_unit, g, &powers,
                            &reasons, &bounds);
         put(power + k, left, powers);
+        if (!b->reason) continue;
         if (left >= LANES) {
             memcpy(reason + k, &reasons, sizeof reasons);
             memcpy(bound_by + k, &bounds, sizeof bounds);
@@ -120,6 +119,7 @@ static inline void mark_idle(const wattfill_batch *b, int64_t start, int64_t sto
     for (int64_t i = start; i < stop; ++i) {
         if (b->active[i]) continue;
         b->power[i] = 0.0;
+        if (!b->reason) continue;
         b->reason[i] = WATTFILL_IDLE;
         b->bound_by[i] = -1;
     }

@@ -26,6 +26,7 @@ typedef struct {
     double *low, *high, *heavy;                  /* (n,) a tier gathered: bounds and weights */
     int64_t *origin;                             /* (n,) index in the batch */
     int64_t *owner;                              /* (n,) group in the tree */
+    uint8_t *reason;                             /* (n,) */
     int64_t *line, *spare;                       /* (n,) admission order, and room to sort */
     int64_t *begin;                              /* (n_groups + 1,) first connector of a group */
     double *usable, *wanted;                     /* (n_groups,) */
@@ -83,8 +84,8 @@ static inline double power_out(const wattfill_batch *b, int64_t i, double grains
 static void leave_out(tree *t, int64_t i, uint8_t reason, int64_t bound_by)
 {
     t->minimum[i] = t->maximum[i] = t->power[i] = 0.0;
-    t->batch->reason[t->origin[i]] = reason;
-    t->batch->bound_by[t->origin[i]] = bound_by;
+    t->reason[i] = reason;
+    if (t->batch->bound_by) t->batch->bound_by[t->origin[i]] = bound_by;
 }
 
 static void take_in(tree *t)
@@ -101,8 +102,8 @@ static void take_in(tree *t)
             if (t->weight) t->weight[n] = b->weight[i];
             take_bounds(b, i, &t->minimum[n], &t->maximum[n]);
             t->power[n] = t->maximum[n];
-            b->reason[i] = WATTFILL_SHARING;
-            b->bound_by[i] = -1;
+            t->reason[n] = WATTFILL_SHARING;
+            if (b->bound_by) b->bound_by[i] = -1;
             if (b->active && !b->active[i]) leave_out(t, n, WATTFILL_IDLE, -1);
             /* No step lies between its bounds. */
             else if (t->minimum[n] > t->maximum[n]) leave_out(t, n, WATTFILL_PAUSED, -1);
@@ -158,7 +159,8 @@ static inline double given(const tree *t, double level, int64_t i)
 static inline void hold(tree *t, int64_t i, double power, double most, int64_t g)
 {
     t->power[i] = power;
-    if (most <= power && power < t->maximum[i]) t->batch->bound_by[t->origin[i]] = g;
+    if (t->batch->bound_by && most <= power && power < t->maximum[i])
+        t->batch->bound_by[t->origin[i]] = g;
 }
 
 /* Fill connectors start..stop - 1 of group g, who want more than `budget`, in one go. */
@@ -255,13 +257,15 @@ static void write_out(tree *t)
         for (int64_t n = t->begin[k]; n < t->begin[k + 1]; ++n) {
             int64_t i = t->origin[n];
             used[k] += t->power[n];
-            if (b->reason[i] != WATTFILL_SHARING) {
+            uint8_t reason = t->reason[n];
+            if (reason == WATTFILL_SHARING) {
+                b->power[i] = power_out(b, i, t->power[n]);
+                if (t->power[n] == t->maximum[n]) reason = WATTFILL_MAXIMUM;
+                else if (t->power[n] == t->minimum[n]) reason = WATTFILL_MINIMUM;
+            } else {
                 b->power[i] = 0.0;
-                continue;
             }
-            b->power[i] = power_out(b, i, t->power[n]);
-            if (t->power[n] == t->maximum[n]) b->reason[i] = WATTFILL_MAXIMUM;
-            else if (t->power[n] == t->minimum[n]) b->reason[i] = WATTFILL_MINIMUM;
+            if (b->reason) b->reason[i] = reason;
         }
         b->used[group_at(b, place_of(t, k))] = units(b, used[k]);
         int64_t parent = above(t, k);
@@ -281,12 +285,11 @@ static void solve_tree(tree *t, int64_t root)
 
 /* One group on its own, all weights, priorities and ranks alike, no steps: the common case.
  * Returns 0, with nothing of use written, where minimums do not fit. */
-static int solve_plain(const wattfill_batch *b, int64_t g)
+static int solve_plain(tree *t, int64_t g)
 {
+    const wattfill_batch *b = t->batch;
     int64_t start = b->offsets[g], n = b->offsets[g + 1] - start;
-    /* The answer's own memory holds the bounds until it is known: other memory would have to be
-     * brought near first, which takes longer than all the rest. */
-    double *minimum = b->power + start, *maximum = (double *)(b->bound_by + start);
+    double *minimum = t->minimum, *maximum = t->maximum;
     double budget = take_capacity(b, g), least = 0.0, most = 0.0, level = INFINITY;
     row_in(b, 1, start, n, minimum, maximum, &least, &most);
     if (least > budget) return 0;
@@ -314,7 +317,7 @@ static void solve_plains(tree *t, int64_t start, int64_t stop)
         if (g < stop) {
             int64_t n = b->offsets[g + 1] - b->offsets[g];
             if (n > SMALL || b->capacity[g] * b->per_unit >= SMALL_CAPACITY) {
-                if (!solve_plain(b, g)) solve_tree(t, g);
+                if (!solve_plain(t, g)) solve_tree(t, g);
                 continue;
             }
             while (n > 8 << (c - crowds)) ++c;
@@ -331,7 +334,21 @@ static void solve_plains(tree *t, int64_t start, int64_t stop)
     }
 }
 
-void AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t stop, void *scratch)
+int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, const double *maximum)
+{
+    enum { BLOCK = 1024 };
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        int64_t stop = start + BLOCK < n ? start + BLOCK : n, bad = 0;
+        for (int64_t i = start; i < stop; ++i)
+            bad |= !(minimum[i] >= 0.0) | !(maximum[i] >= minimum[i]) | !(maximum[i] < INFINITY);
+        if (!bad) continue;
+        for (int64_t i = start; i < stop; ++i)
+            if (!(minimum[i] >= 0.0 && maximum[i] >= minimum[i] && maximum[i] < INFINITY)) return i;
+    }
+    return -1;
+}
+
+int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t stop, void *scratch)
 {
     int64_t n = b->most_connectors;
     double *numbers = scratch;
@@ -351,25 +368,19 @@ void AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t s
     t.owner = t.origin + n;
     t.line = t.owner + n;
     t.spare = t.line + n;
+    t.reason = (uint8_t *)(t.spare + n);
 
+    for (int64_t place = start; place < stop; ++place) {
+        int64_t g = group_at(b, place), at = b->offsets[g];
+        int64_t bad = AT_LEVEL(wattfill_first_malformed_)(b->offsets[g + 1] - at, b->minimum + at,
+                                                          b->maximum + at);
+        if (bad >= 0) return at + bad;
+    }
     if (!b->order && !b->weight && !b->priority && b->step == 0.0) {
         solve_plains(&t, start, stop);
-        return;
+        return -1;
     }
     for (int64_t place = start; place < stop; ++place)
         if (!b->up || b->up[place] < 0) solve_tree(&t, place);
-}
-
-int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, const double *maximum)
-{
-    enum { BLOCK = 1024 };
-    for (int64_t start = 0; start < n; start += BLOCK) {
-        int64_t stop = start + BLOCK < n ? start + BLOCK : n, bad = 0;
-        for (int64_t i = start; i < stop; ++i)
-            bad |= !(minimum[i] >= 0.0) | !(maximum[i] >= minimum[i]) | !(maximum[i] < INFINITY);
-        if (!bad) continue;
-        for (int64_t i = start; i < stop; ++i)
-            if (!(minimum[i] >= 0.0 && maximum[i] >= minimum[i] && maximum[i] < INFINITY)) return i;
-    }
     return -1;
 }

@@ -8,13 +8,13 @@
 #include <string.h>
 
 #define LEVEL(name)                                                                             \
-    void wattfill_solve_##name(const wattfill_batch *, int64_t, int64_t, void *);               \
+    int64_t wattfill_solve_##name(const wattfill_batch *, int64_t, int64_t, void *);               \
     int64_t wattfill_first_malformed_##name(int64_t, const double *, const double *);
 #define ENTRY(name) {#name, wattfill_solve_##name, wattfill_first_malformed_##name}
 
 typedef struct {
     const char *name;
-    void (*solve)(const wattfill_batch *, int64_t, int64_t, void *);
+    int64_t (*solve)(const wattfill_batch *, int64_t, int64_t, void *);
     int64_t (*first_malformed)(int64_t, const double *, const double *);
 } simd_level;
 
@@ -77,9 +77,9 @@ static const simd_level *level(void)
 
 const char *wattfill_simd_chosen(void) { return level()->name; }
 
-void wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch)
+int64_t wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch)
 {
-    level()->solve(batch, start, stop, scratch);
+    return level()->solve(batch, start, stop, scratch);
 }
 
 int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double *maximum)
@@ -91,7 +91,7 @@ size_t wattfill_scratch_size(const wattfill_batch *b)
 {
     size_t per_connector = b->weight ? 7 + 4 : 5 + 4, per_group = 2 + 1;
     return 8 * (per_connector * (size_t)b->most_connectors +
-                per_group * (size_t)b->most_groups + 1);
+                per_group * (size_t)b->most_groups + 1 + ((size_t)b->most_connectors + 7) / 8);
 }
 
 static int64_t n_owned(const wattfill_batch *b, int64_t g) { return b->offsets[g + 1] - b->offsets[g]; }

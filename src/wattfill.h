@@ -6,8 +6,9 @@
  * functions under names of its own; a program of your own compiles the sources.
  *
  * Everything is counted in whole numbers of a quantum, held in doubles; sums below 2**53 are
- * exact in every order, so the answer depends on the input alone. Nothing here allocates,
- * locks, or looks at errors: the caller has checked the input (see `wattfill_batch`).
+ * exact in every order, so the answer depends on the input alone. Nothing here allocates
+ * or locks. The bounds of connectors are checked on the way; the caller has checked the rest
+ * (see `wattfill_batch`).
  */
 #ifndef WATTFILL_H
 #define WATTFILL_H
@@ -30,7 +31,7 @@ enum {
 
 /* A batch of groups, CSR style: group g owns connectors offsets[g]..offsets[g + 1] - 1.
  *
- * The caller ensures: 0 <= minimum <= maximum < infinity; offsets start at 0, never fall and end
+ * The caller ensures: offsets start at 0, never fall and end
  * at n_connectors; 0 <= buffer <= 1; 0 <= capacity, reserved; weight within 1e-100..1e100; rank
  * not NaN; per_unit a whole number in 1..2**53; step a whole number of quanta; capacity *
  * per_unit below 2**53, or below 2**51 with weights. Optional arrays may be NULL. */
@@ -45,12 +46,14 @@ typedef struct wattfill_batch {
     const int64_t *priority;                     /* (n_connectors,) or NULL: all 0; higher first */
     const double *rank;                          /* (n_connectors,) or NULL; lower first */
     const uint8_t *active;                       /* (n_connectors,) or NULL: all */
+    const double *guess;                         /* (n_groups,) or NULL: where to look for the
+                                                    levels first, any doubles */
     double per_unit;                             /* quanta in one unit of power */
     double step;                                 /* quanta in one step, 0 for none */
     /* OUT */
     double *power;                               /* (n_connectors,) */
-    uint8_t *reason;                             /* (n_connectors,) */
-    int64_t *bound_by;                           /* (n_connectors,) group, or -1 */
+    uint8_t *reason;                             /* (n_connectors,), or NULL: not asked for */
+    int64_t *bound_by;                           /* (n_connectors,) group, or -1; or NULL likewise */
     double *level, *usable, *used, *needed;      /* (n_groups,) */
     /* Filled in by wattfill_plant when there are parents, read by wattfill_solve: groups in
      * post-order, so that the groups below one stand right before it. */
@@ -70,8 +73,9 @@ int64_t wattfill_plant(wattfill_batch *batch, int64_t *scratch);
 size_t wattfill_scratch_size(const wattfill_batch *batch);
 
 /* Solve the trees at places start..stop - 1 (without parents: the groups). Both ends stand
- * between trees. Disjoint ranges may run at once, each with its own scratch. */
-void wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch);
+ * between trees. Disjoint ranges may run at once, each with its own scratch. Returns -1, or a
+ * connector that breaks 0 <= minimum <= maximum < infinity: then what is written is of no use. */
+int64_t wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch);
 
 /* First connector that breaks 0 <= minimum <= maximum < infinity, or -1. */
 int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double *maximum);

@@ -16,6 +16,7 @@ cdef extern from "wattfill.h" nogil:
         const int64_t *priority
         const double *rank
         const uint8_t *active
+        const double *guess
         double per_unit, step
         double *power
         uint8_t *reason
@@ -33,6 +34,6 @@ cdef extern from "wattfill.h" nogil:
 # wattfill.h says what each does and what the caller must have ensured.
 cdef int64_t plant_batch(wattfill_batch *batch, int64_t *scratch) noexcept nogil
 cdef size_t scratch_size(const wattfill_batch *batch) noexcept nogil
-cdef void solve_batch(
+cdef int64_t solve_batch(
     const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch
 ) noexcept nogil
