@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The way in and out: from the caller's units to whole numbers of quanta and back.
+ * The way in and out: from the caller's units to whole numbers of grains and back. A grain is a
+ * step, or a quantum where there are no steps.
  *
  * People type decimals and binary fractions betray them, so what lies within a thousandth of a
  * quantum of a grid point, or within the rounding error of a large value, is that point.
@@ -8,75 +9,111 @@
 #ifndef WATTFILL_GRID_H
 #define WATTFILL_GRID_H
 
-#include <float.h>
-#include <math.h>
-
-#if FLT_EVAL_METHOD != 0
-#error "Doubles must be rounded to doubles: on x86 compile for SSE2"
-#endif
+#include "lanes.h"
 
 #define BEYOND 0x1p54 /* more quanta than any group can have: stands for all that is larger */
 #define NEAR 0x1p-10  /* a thousandth of a quantum */
 
-static inline double at_least(double x, double bound) { return x > bound ? x : bound; }
-static inline double at_most(double x, double bound) { return x < bound ? x : bound; }
+typedef struct {
+    double per_unit; /* quanta in one unit, whole */
+    double unit;     /* 1 / per_unit */
+    double step;     /* quanta in one step, whole; 0 for none */
+    double one_by;   /* 1 / step */
+} grid;
 
-/* Largest whole number not above x, and smallest not below it, for x >= 0. */
-#if defined(__SSE4_1__) || defined(__aarch64__)
-static inline double whole_below(double x) { return floor(x); }
-static inline double whole_above(double x) { return ceil(x); }
+ALWAYS_INLINE grid grid_of(double per_unit, double step)
+{
+    return (grid){per_unit, 1.0 / per_unit, step, step > 0.0 ? 1.0 / step : 0.0};
+}
+
+/* Whole numbers of quanta at or below x units, and at or above. `all_sizes`, or only those below
+ * 2**42 quanta, where nothing is further from a grid point than NEAR that is meant to be one:
+ * larger ones then stay larger. */
+ALWAYS_INLINE lanes quanta_down(const grid *by, int all_sizes, lanes x)
+{
+    lanes y = x * all(by->per_unit), reach = all(NEAR);
+    if (all_sizes) {
+        y = smaller(all(BEYOND), y);
+        reach = larger(y * all(0x1p-52), reach);
+    }
+    return whole_below(y + reach);
+}
+
+ALWAYS_INLINE lanes quanta_up(const grid *by, int all_sizes, lanes x)
+{
+    lanes y = x * all(by->per_unit), reach = all(NEAR);
+    if (all_sizes) {
+        y = smaller(all(BEYOND), y);
+        reach = larger(y * all(0x1p-52), reach);
+    }
+    return whole_above(y - reach);
+}
+
+/* Steps in q quanta, down and up. The quotient is off by one at most, where q / step is rounded;
+ * from 2**53 quanta on nothing needs to be exact. */
+ALWAYS_INLINE lanes steps_down(const grid *by, lanes q)
+{
+    lanes n = whole_below(q * all(by->one_by)), step = all(by->step), one = all(1.0);
+    n = choose(is_above(n * step, q), n - one, n);
+    return choose(is_above((n + one) * step, q), n, n + one);
+}
+
+ALWAYS_INLINE lanes steps_up(const grid *by, lanes q)
+{
+    lanes n = steps_down(by, q);
+    return choose(is_above(q, n * all(by->step)), n + all(1.0), n);
+}
+
+/* Bounds in grains, NaN where they are. With steps there may be none between them: then they are 1
+ * and 0. */
+ALWAYS_INLINE void bounds_in(const grid *by, int all_sizes, int steps, lanes low, lanes high,
+                             lanes *minimum, lanes *maximum)
+{
+    *maximum = quanta_down(by, all_sizes, high);
+    *minimum = smaller(*maximum, quanta_up(by, all_sizes, low));
+    if (steps) {
+        *maximum = steps_down(by, *maximum);
+        *minimum = steps_up(by, *minimum);
+        flags none = is_above(*minimum, *maximum);
+        *minimum = choose(none, all(1.0), *minimum);
+        *maximum = choose(none, all(0.0), *maximum);
+    }
+}
+
+/* x quanta in units, correctly rounded. With a fused multiply-add and 1 / per_unit this takes no
+ * division (Markstein: Computation of elementary functions on the IBM RISC System/6000, IBM J.
+ * Res. Dev. 34, 1990, section 4): the first quotient is wrong by less than two units in the last
+ * place, the remainder is exact, and as per_unit is whole and at most 2**50, no quotient lies so
+ * near to the middle between two doubles that what is left of the error could matter. */
+ALWAYS_INLINE lanes units(const grid *by, lanes x)
+{
+#if LANES > 1
+    lanes q = x * all(by->unit);
+    lanes rest = add_product(x, all(-by->per_unit), q);
+    return add_product(q, rest, all(by->unit));
 #else
-/* Adding 2**52 rounds to a whole number: for processors without an instruction for it. From
- * 2**52 on every double is whole. */
-static inline double whole_nearest(double x) { return x < 0x1p52 ? (x + 0x1p52) - 0x1p52 : x; }
-static inline double whole_below(double x)
-{
-    double nearest = whole_nearest(x);
-    return nearest > x ? nearest - 1.0 : nearest;
-}
-static inline double whole_above(double x)
-{
-    double nearest = whole_nearest(x);
-    return nearest < x ? nearest + 1.0 : nearest;
-}
+    return x / by->per_unit;
 #endif
-
-/* Quanta in x units, before rounding; finite whatever x is. */
-static inline double quanta(double x, double per_unit) { return at_most(x * per_unit, BEYOND); }
-
-/* How far a grid point may be from y and still be meant. */
-static inline double reach(double y) { return at_least(y * 0x1p-52, NEAR); }
-
-static inline double quanta_down(double x, double per_unit)
-{
-    double y = quanta(x, per_unit);
-    return whole_below(y + reach(y));
 }
 
-static inline double quanta_up(double x, double per_unit)
+ALWAYS_INLINE lanes units_of_grains(const grid *by, lanes n)
 {
-    double y = quanta(x, per_unit);
-    return whole_above(at_least(y - reach(y), 0.0));
+    if (by->step > 0.0) n = n * all(by->step);
+    return units(by, n);
 }
 
-/* Whole numbers of steps in q quanta; both are whole, and the quotient may round up to one. */
-static inline double steps_down(double q, double step)
+/* A level from outside, in grains; any number may come. */
+ALWAYS_INLINE double guess_in(const grid *by, double level)
 {
-    double n = whole_below(q / step);
-    return n * step > q ? n - 1.0 : n;
-}
-
-static inline double steps_up(double q, double step)
-{
-    double n = steps_down(q, step);
-    return n * step < q ? n + 1.0 : n;
+    double grains = level * by->per_unit + NEAR;
+    return by->step > 0.0 ? grains * by->one_by : grains;
 }
 
 /* Quanta a group may use. */
-static inline double usable_quanta(double capacity, double buffer, double reserved, double per_unit)
+ALWAYS_INLINE lanes usable_quanta(const grid *by, lanes capacity, lanes buffer, lanes reserved)
 {
-    double gross = quanta_down(capacity * (1.0 - buffer), per_unit);
-    return at_most(at_least(gross - quanta_up(reserved, per_unit), 0.0), 0x1p53 - 1.0);
+    lanes gross = quanta_down(by, 1, capacity * (all(1.0) - buffer));
+    return smaller(larger(gross - quanta_up(by, 1, reserved), all(0.0)), all(0x1p53 - 1.0));
 }
 
 #endif

@@ -1,82 +1,238 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A few doubles at a time: four where registers have that many, two elsewhere. Eight were slower, as
- * groups do not come in eights. Plain arithmetic is the compiler's own; what it has no operator for
- * stands here.
+ * A few doubles at a time: eight or four where registers hold that many, and one at a time, which is
+ * plain C for any compiler, elsewhere. All other files are written once, with what stands here and
+ * with + - * on lanes.
  */
 #ifndef WATTFILL_LANES_H
 #define WATTFILL_LANES_H
 
+#include <float.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
-#include "grid.h"
-
-#ifdef __AVX2__
-#include <immintrin.h>
-enum { LANES = 4 };
-#else
-enum { LANES = 2 };
+#if FLT_EVAL_METHOD != 0
+#error "Doubles must be rounded to doubles: on x86 compile for SSE2"
 #endif
 
+#if defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define LANES 8
+#elif defined(__AVX2__) && defined(__FMA__)
+#define LANES 4
+#else
+#define LANES 1
+#endif
+
+#if LANES > 1
+#include <immintrin.h>
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+#define ALWAYS_INLINE static inline
+#endif
 
-typedef double lanes __attribute__((vector_size(8 * LANES)));
-typedef int64_t flags __attribute__((vector_size(8 * LANES))); /* all bits set, or none */
-typedef uint8_t bytes __attribute__((vector_size(LANES)));
+#define FIRST_HALF 0x20
+#define SECOND_HALF 0x31
 
-ALWAYS_INLINE lanes all(double x) { return x - (lanes){0}; }
+#if LANES == 8
 
-ALWAYS_INLINE lanes load(const double *from)
+typedef __m512d lanes;
+typedef __mmask8 flags;
+
+ALWAYS_INLINE lanes all(double x) { return _mm512_set1_pd(x); }
+ALWAYS_INLINE lanes load(const double *from) { return _mm512_loadu_pd(from); }
+ALWAYS_INLINE void store(double *to, lanes x) { _mm512_storeu_pd(to, x); }
+ALWAYS_INLINE flags first_lanes(int64_t n) { return (flags)((1u << n) - 1); }
+ALWAYS_INLINE lanes load_some(const double *from, int64_t n)
 {
-    lanes x;
-    memcpy(&x, from, sizeof x);
-    return x;
+    return _mm512_maskz_loadu_pd(first_lanes(n), from);
+}
+ALWAYS_INLINE void store_some(double *to, int64_t n, lanes x)
+{
+    _mm512_mask_storeu_pd(to, first_lanes(n), x);
+}
+ALWAYS_INLINE lanes larger(lanes x, lanes y) { return _mm512_max_pd(x, y); }
+ALWAYS_INLINE lanes smaller(lanes x, lanes y) { return _mm512_min_pd(x, y); }
+ALWAYS_INLINE lanes whole_below(lanes x)
+{
+    return _mm512_roundscale_pd(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+}
+ALWAYS_INLINE lanes whole_above(lanes x)
+{
+    return _mm512_roundscale_pd(x, _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC);
+}
+ALWAYS_INLINE lanes add_product(lanes sum, lanes x, lanes y) { return _mm512_fmadd_pd(x, y, sum); }
+ALWAYS_INLINE flags is_above(lanes x, lanes y) { return _mm512_cmp_pd_mask(x, y, _CMP_GT_OQ); }
+ALWAYS_INLINE flags is_same(lanes x, lanes y) { return _mm512_cmp_pd_mask(x, y, _CMP_EQ_OQ); }
+ALWAYS_INLINE flags both(flags f, flags g) { return f & g; }
+ALWAYS_INLINE flags except(flags f, flags g) { return f & (flags)~g; }
+ALWAYS_INLINE lanes choose(flags f, lanes yes, lanes no) { return _mm512_mask_mov_pd(no, f, yes); }
+ALWAYS_INLINE lanes only(flags f, lanes x) { return _mm512_maskz_mov_pd(f, x); }
+ALWAYS_INLINE unsigned bits(flags f) { return f; }
+ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
+{
+    return _mm_test_epi8_mask(_mm_loadl_epi64((const __m128i *)from), _mm_set1_epi8(-1)) & 0xff;
+}
+/* The double above each, for x >= 0. */
+ALWAYS_INLINE lanes next_double(lanes x)
+{
+    return _mm512_castsi512_pd(_mm512_castpd_si512(x) + 1);
+}
+/* Half the doubles between two that are not negative: their bits are in the same order. */
+ALWAYS_INLINE lanes middle_double(lanes x, lanes y)
+{
+    __m512i i = _mm512_castpd_si512(x), j = _mm512_castpd_si512(y);
+    return _mm512_castsi512_pd(i + _mm512_srli_epi64(j - i, 1));
 }
 
-ALWAYS_INLINE void store(double *to, lanes x) { memcpy(to, &x, sizeof x); }
-
-ALWAYS_INLINE lanes choose(flags which, lanes yes, lanes no)
+ALWAYS_INLINE __m256d sums_of_four(const __m256d row[4])
 {
-    return (lanes)((which & (flags)yes) | (~which & (flags)no));
+    __m256d x = _mm256_unpacklo_pd(row[0], row[1]) + _mm256_unpackhi_pd(row[0], row[1]);
+    __m256d y = _mm256_unpacklo_pd(row[2], row[3]) + _mm256_unpackhi_pd(row[2], row[3]);
+    return _mm256_permute2f128_pd(x, y, FIRST_HALF) + _mm256_permute2f128_pd(x, y, SECOND_HALF);
+}
+/* In each lane the sum of one row. */
+ALWAYS_INLINE lanes sums_of(const lanes row[LANES])
+{
+    __m256d half[8];
+    for (int j = 0; j < 8; ++j)
+        half[j] = _mm512_castpd512_pd256(row[j]) + _mm512_extractf64x4_pd(row[j], 1);
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(sums_of_four(half)), sums_of_four(half + 4),
+                              1);
 }
 
-/* load_some and store_some: the first n lanes, fewer than all; the others are 0, or stay. */
-#ifdef __AVX2__
+#elif LANES == 4
+
+typedef __m256d lanes;
+typedef __m256i flags;
+
+ALWAYS_INLINE lanes all(double x) { return _mm256_set1_pd(x); }
+ALWAYS_INLINE lanes load(const double *from) { return _mm256_loadu_pd(from); }
+ALWAYS_INLINE void store(double *to, lanes x) { _mm256_storeu_pd(to, x); }
+ALWAYS_INLINE flags first_lanes(int64_t n)
+{
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+ALWAYS_INLINE lanes load_some(const double *from, int64_t n)
+{
+    return _mm256_maskload_pd(from, first_lanes(n));
+}
+ALWAYS_INLINE void store_some(double *to, int64_t n, lanes x)
+{
+    _mm256_maskstore_pd(to, first_lanes(n), x);
+}
 ALWAYS_INLINE lanes larger(lanes x, lanes y) { return _mm256_max_pd(x, y); }
 ALWAYS_INLINE lanes smaller(lanes x, lanes y) { return _mm256_min_pd(x, y); }
-ALWAYS_INLINE lanes round_down(lanes x) { return _mm256_floor_pd(x); }
-ALWAYS_INLINE lanes round_up(lanes x) { return _mm256_ceil_pd(x); }
-ALWAYS_INLINE int any(flags f) { return _mm256_movemask_pd((__m256d)f) != 0; }
-ALWAYS_INLINE lanes load_some(const double *from, int64_t n)
+ALWAYS_INLINE lanes whole_below(lanes x) { return _mm256_floor_pd(x); }
+ALWAYS_INLINE lanes whole_above(lanes x) { return _mm256_ceil_pd(x); }
+ALWAYS_INLINE lanes add_product(lanes sum, lanes x, lanes y) { return _mm256_fmadd_pd(x, y, sum); }
+ALWAYS_INLINE flags is_above(lanes x, lanes y)
 {
-    return _mm256_maskload_pd(from, (__m256i)(n > (flags){0, 1, 2, 3}));
+    return _mm256_castpd_si256(_mm256_cmp_pd(x, y, _CMP_GT_OQ));
 }
-ALWAYS_INLINE void store_some(double *to, int64_t n, lanes x)
+ALWAYS_INLINE flags is_same(lanes x, lanes y)
 {
-    _mm256_maskstore_pd(to, (__m256i)(n > (flags){0, 1, 2, 3}), x);
+    return _mm256_castpd_si256(_mm256_cmp_pd(x, y, _CMP_EQ_OQ));
 }
+ALWAYS_INLINE flags both(flags f, flags g) { return f & g; }
+ALWAYS_INLINE flags except(flags f, flags g) { return _mm256_andnot_si256(g, f); }
+ALWAYS_INLINE lanes choose(flags f, lanes yes, lanes no)
+{
+    return _mm256_blendv_pd(no, yes, _mm256_castsi256_pd(f));
+}
+ALWAYS_INLINE lanes only(flags f, lanes x) { return _mm256_and_pd(_mm256_castsi256_pd(f), x); }
+ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
+{
+    __m256i each = _mm256_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)from));
+    return _mm256_cmpgt_epi64(each, _mm256_setzero_si256());
+}
+ALWAYS_INLINE unsigned bits(flags f)
+{
+    return (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(f));
+}
+ALWAYS_INLINE lanes next_double(lanes x)
+{
+    return _mm256_castsi256_pd(_mm256_castpd_si256(x) + 1);
+}
+ALWAYS_INLINE lanes middle_double(lanes x, lanes y)
+{
+    __m256i i = _mm256_castpd_si256(x), j = _mm256_castpd_si256(y);
+    return _mm256_castsi256_pd(i + _mm256_srli_epi64(j - i, 1));
+}
+ALWAYS_INLINE lanes sums_of(const lanes row[LANES])
+{
+    lanes x = _mm256_unpacklo_pd(row[0], row[1]) + _mm256_unpackhi_pd(row[0], row[1]);
+    lanes y = _mm256_unpacklo_pd(row[2], row[3]) + _mm256_unpackhi_pd(row[2], row[3]);
+    return _mm256_permute2f128_pd(x, y, FIRST_HALF) + _mm256_permute2f128_pd(x, y, SECOND_HALF);
+}
+
 #else
-ALWAYS_INLINE lanes larger(lanes x, lanes y) { return choose(x > y, x, y); }
-ALWAYS_INLINE lanes smaller(lanes x, lanes y) { return choose(x < y, x, y); }
-ALWAYS_INLINE lanes round_down(lanes x)
-{
-    return (lanes){whole_below(x[0]), whole_below(x[1])};
-}
-ALWAYS_INLINE lanes round_up(lanes x) { return (lanes){whole_above(x[0]), whole_above(x[1])}; }
-ALWAYS_INLINE int any(flags f) { return (f[0] | f[1]) != 0; }
-/* Fewer than all lanes, which is one of two. */
-ALWAYS_INLINE lanes load_some(const double *from, int64_t n)
-{
-    return (lanes){n > 0 ? *from : 0.0, 0.0};
-}
+
+typedef double lanes;
+typedef unsigned flags;
+
+ALWAYS_INLINE lanes all(double x) { return x; }
+ALWAYS_INLINE lanes load(const double *from) { return *from; }
+ALWAYS_INLINE void store(double *to, lanes x) { *to = x; }
+/* Nobody asks for some of one. */
+ALWAYS_INLINE lanes load_some(const double *from, int64_t n) { return n > 0 ? *from : 0.0; }
 ALWAYS_INLINE void store_some(double *to, int64_t n, lanes x)
 {
-    if (n > 0) *to = x[0];
+    if (n > 0) *to = x;
+}
+ALWAYS_INLINE lanes larger(lanes x, lanes y) { return x > y ? x : y; }
+ALWAYS_INLINE lanes smaller(lanes x, lanes y) { return x < y ? x : y; }
+#if defined(__SSE4_1__) || defined(__aarch64__)
+ALWAYS_INLINE lanes whole_below(lanes x) { return floor(x); }
+ALWAYS_INLINE lanes whole_above(lanes x) { return ceil(x); }
+#else
+/* Adding 2**52 rounds to a whole number, for -1 <= x: for processors without an instruction for it.
+ * From 2**52 on every double is whole. */
+ALWAYS_INLINE lanes nearest_whole(lanes x) { return x < 0x1p52 ? (x + 0x1p52) - 0x1p52 : x; }
+ALWAYS_INLINE lanes whole_below(lanes x)
+{
+    double n = nearest_whole(x);
+    return n > x ? n - 1.0 : n;
+}
+ALWAYS_INLINE lanes whole_above(lanes x)
+{
+    double n = nearest_whole(x);
+    return n < x ? n + 1.0 : n;
 }
 #endif
+ALWAYS_INLINE flags is_above(lanes x, lanes y) { return x > y; }
+ALWAYS_INLINE flags is_same(lanes x, lanes y) { return x == y; }
+ALWAYS_INLINE flags both(flags f, flags g) { return f & g; }
+ALWAYS_INLINE flags except(flags f, flags g) { return f & !g; }
+ALWAYS_INLINE lanes choose(flags f, lanes yes, lanes no) { return f ? yes : no; }
+ALWAYS_INLINE lanes only(flags f, lanes x) { return f ? x : 0.0; }
+ALWAYS_INLINE unsigned bits(flags f) { return f; }
+ALWAYS_INLINE flags set_bytes(const uint8_t from[8]) { return from[0] != 0; }
+ALWAYS_INLINE lanes next_double(lanes x)
+{
+    int64_t i;
+    memcpy(&i, &x, sizeof i);
+    ++i;
+    memcpy(&x, &i, sizeof x);
+    return x;
+}
+ALWAYS_INLINE lanes middle_double(lanes x, lanes y)
+{
+    int64_t i, j;
+    memcpy(&i, &x, sizeof i);
+    memcpy(&j, &y, sizeof j);
+    i += (j - i) / 2;
+    memcpy(&x, &i, sizeof x);
+    return x;
+}
+ALWAYS_INLINE lanes sums_of(const lanes row[LANES]) { return row[0]; }
 
-/* All lanes, or the first n where n is less. */
+#endif
+
+ALWAYS_INLINE double at_least(double x, double bound) { return x > bound ? x : bound; }
+ALWAYS_INLINE double at_most(double x, double bound) { return x < bound ? x : bound; }
+
+/* All lanes, or the first n where n is less; the others are 0, or stay. */
 ALWAYS_INLINE lanes get(const double *from, int64_t n)
 {
     return n >= LANES ? load(from) : load_some(from, n);
@@ -87,29 +243,27 @@ ALWAYS_INLINE void put(double *to, int64_t n, lanes x)
     else store_some(to, n, x);
 }
 
-/* Turn LANES rows of LANES into columns: exchange the halves of pairs of rows, then quarters, and
- * so on (Eklundh: A fast computer method for matrix transposing, IEEE Trans. Comput. 1972). */
-#define EXCHANGE(rows, i, j, low, high)                                                         \
-    do {                                                                                        \
-        lanes x_ = rows[i], y_ = rows[j];                                                       \
-        rows[i] = __builtin_shufflevector(x_, y_, low);                                         \
-        rows[j] = __builtin_shufflevector(x_, y_, high);                                        \
-    } while (0)
-
-ALWAYS_INLINE void transpose(lanes rows[LANES])
+/* Which of the first n bytes, as far as there are lanes, are not 0. */
+ALWAYS_INLINE flags get_set(const uint8_t *from, int64_t n)
 {
-#ifdef __AVX2__
-#define LOW_1 0, 4, 2, 6
-#define HIGH_1 1, 5, 3, 7
-#define LOW_2 0, 1, 4, 5
-#define HIGH_2 2, 3, 6, 7
-    for (int i = 0; i < 4; i += 2) EXCHANGE(rows, i, i + 1, LOW_1, HIGH_1);
-    for (int i = 0; i < 2; ++i) EXCHANGE(rows, i, i + 2, LOW_2, HIGH_2);
-#else
-#define LOW_1 0, 2
-#define HIGH_1 1, 3
-    EXCHANGE(rows, 0, 1, LOW_1, HIGH_1);
-#endif
+    uint8_t each[8] = {0};
+    if (n >= LANES) memcpy(each, from, LANES);
+    else for (int64_t j = 0; j < n; ++j) each[j] = from[j];
+    return set_bytes(each);
+}
+
+ALWAYS_INLINE double lane(lanes x, int j)
+{
+    double each[LANES];
+    store(each, x);
+    return each[j];
+}
+ALWAYS_INLINE double sum(lanes x)
+{
+    double each[LANES], total = 0.0;
+    store(each, x);
+    for (int j = 0; j < LANES; ++j) total += each[j];
+    return total;
 }
 
 #endif

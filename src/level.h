@@ -12,10 +12,8 @@
 #define WATTFILL_LEVEL_H
 
 #include <assert.h>
-#include <stdint.h>
-#include <string.h>
 
-#include "lanes.h"
+#include "grid.h"
 
 typedef enum {
     EQUAL,    /* the level itself */
@@ -24,136 +22,219 @@ typedef enum {
                  the level has reached (Balinski and Young: Fair Representation, 1982, ch. 9) */
 } rule;
 
-/* Connectors that share one budget. All whole numbers, 0 <= minimum <= maximum. */
+/* Connectors that share one budget. All whole numbers, 0 <= minimum <= maximum; but whoever takes no
+ * part has a minimum of 1 and a maximum of 0. */
 typedef struct {
-    const double *minimum, *maximum;
-    const double *weight; /* not read when the rule is EQUAL */
+    double *minimum, *maximum;
+    double *weight; /* not read when the rule is EQUAL */
     int64_t n;
 } pool;
 
-typedef struct {
-    double drawn; /* what all draw together, exact below 2**53 */
-    double slope; /* by how much that grows as the level grows by one */
-} draw;
-
-/* A level and the next one on the grid: at the first all fit, at the second they do not. */
-typedef struct {
-    double level, next;
-} mark;
-
-ALWAYS_INLINE double wanted(rule by, double level, double weight, double maximum)
+ALWAYS_INLINE lanes wanted(rule by, lanes level, lanes weight, lanes maximum)
 {
     if (by == EQUAL) return level;
-    double y = level * weight;
+    lanes y = level * weight;
     if (by == WEIGHTED) return whole_below(y);
-    if (y > maximum + 1.0) return maximum;
-    double claims = whole_below(y + 0.5);
-    if (claims > 0.0 && (claims - 0.5) / weight > level) claims -= 1.0;
-    else if ((claims + 0.5) / weight <= level) claims += 1.0;
-    return claims;
+    lanes half = all(0.5), one = all(1.0);
+    lanes claims = whole_below(y + half);
+    flags too_many = both(is_above(claims, all(0.0)), is_above((claims - half) / weight, level));
+    flags too_few = is_above((claims + half) / weight, level);
+    lanes all_claims = choose(too_many, claims - one, choose(too_few, claims, claims + one));
+    return choose(is_above(y, maximum + one), maximum, all_claims);
 }
 
-ALWAYS_INLINE double share(rule by, double level, double weight, double minimum, double maximum)
+/* A level of 0 is not -0, so no share is. */
+ALWAYS_INLINE lanes share(rule by, lanes level, lanes weight, lanes minimum, lanes maximum)
 {
-    return at_most(at_least(wanted(by, level, weight, maximum), minimum), maximum);
+    return smaller(larger(minimum, wanted(by, level, weight, maximum)), maximum);
+}
+
+/* What a pool draws at a level, and by how much that grows as the level grows by one. */
+typedef struct {
+    lanes drawn, slope;
+} draw;
+
+ALWAYS_INLINE void add_draw(rule by, lanes level, lanes weight, lanes minimum, lanes maximum, draw *d)
+{
+    lanes want = wanted(by, level, weight, maximum);
+    d->drawn += smaller(larger(minimum, want), maximum);
+    d->slope += only(except(is_above(maximum, want), is_above(minimum, want)), weight);
 }
 
 ALWAYS_INLINE draw draw_at(rule by, double level, const pool *p)
 {
-    const double *restrict minimum = p->minimum, *restrict maximum = p->maximum;
-    const double *restrict weight = p->weight;
-    double drawn = 0.0, slope = 0.0;
-#pragma omp simd reduction(+ : drawn, slope)
-    for (int64_t i = 0; i < p->n; ++i) {
-        double w = by == EQUAL ? 1.0 : weight[i];
-        double want = wanted(by, level, w, maximum[i]);
-        double least = at_least(want, minimum[i]);
-        drawn += at_most(least, maximum[i]);
-        slope += ((want >= minimum[i]) & (want < maximum[i])) ? w : 0.0;
+    lanes at = all(level), one = all(1.0);
+    draw d = {all(0.0), all(0.0)}, e = d;
+    int64_t k = 0;
+    for (; k + 2 * LANES <= p->n; k += 2 * LANES) {
+        add_draw(by, at, by == EQUAL ? one : load(p->weight + k), load(p->minimum + k),
+                 load(p->maximum + k), &d);
+        add_draw(by, at, by == EQUAL ? one : load(p->weight + k + LANES),
+                 load(p->minimum + k + LANES), load(p->maximum + k + LANES), &e);
     }
-    return (draw){drawn, slope};
+    for (; k < p->n; k += LANES)
+        add_draw(by, at, by == EQUAL ? one : get(p->weight + k, p->n - k),
+                 get(p->minimum + k, p->n - k), get(p->maximum + k, p->n - k), &d);
+    return (draw){d.drawn + e.drawn, d.slope + e.slope};
 }
+
+/* Searches for levels, a lane each. The highest level lies at or above `below`, where `used` is
+ * drawn, and below `above`. Both are on the grid: whole numbers for EQUAL; for WEIGHTED, multiples
+ * of the largest power of two that raises nobody by more than one; for WEBSTER, all doubles. */
+typedef struct {
+    lanes budget, level, below, above, used;
+    lanes grain, per_grain; /* WEIGHTED: that power of two, and one over it */
+    flags open;
+} search;
 
 /* Newton's guesses are few where they are good. After that, every third one halves what lies between
  * below and above, fewer than 2**62 doubles; the others can only help. */
 enum { NEWTON_GUESSES = 6, MOST_GUESSES = NEWTON_GUESSES + 3 * 64 };
-static inline int must_halve(int guess) { return guess > NEWTON_GUESSES && guess % 3 == 0; }
 
-ALWAYS_INLINE double halfway(rule by, double low, double high)
+ALWAYS_INLINE lanes on_grid(rule by, const search *s, lanes level)
 {
-    if (by == EQUAL) return low + (high - low) / 2;
-    /* Half the doubles between two that are not negative: their bits are in the same order. */
-    int64_t a, b, middle;
-    memcpy(&a, &low, sizeof a);
-    memcpy(&b, &high, sizeof b);
-    middle = a + (b - a) / 2;
-    memcpy(&low, &middle, sizeof middle);
-    return low;
+    if (by == EQUAL) return whole_below(level);
+    if (by == WEIGHTED) return whole_below(level * s->per_grain) * s->grain;
+    return level;
 }
 
-/* The highest level on the grid at which the pool draws at most `budget`. Its minimums fit and its
- * maximums do not. The grid: whole numbers for EQUAL; for WEIGHTED, multiples of the largest
- * power of two that raises nobody by more than one; for WEBSTER, all doubles. */
-ALWAYS_INLINE mark highest(rule by, const pool *p, double budget)
+ALWAYS_INLINE lanes lowest_above(rule by, const search *s, lanes level)
 {
-    double heaviest = 1.0, lightest = 1.0, weights = (double)p->n, grain = 1.0;
-    if (by != EQUAL) {
-        /* Who cannot rise does not count. */
-        heaviest = weights = 0.0;
-        lightest = INFINITY;
-        for (int64_t i = 0; i < p->n; ++i) {
-            if (p->minimum[i] == p->maximum[i]) continue;
-            heaviest = at_least(heaviest, p->weight[i]);
-            lightest = at_most(lightest, p->weight[i]);
-            weights += p->weight[i];
-        }
-        int exponent;
-        double fraction = frexp(heaviest, &exponent);
-        grain = ldexp(1.0, fraction == 0.5 ? 1 - exponent : -exponent);
-    }
-    double below = 0.0;
-    double above = by == EQUAL ? budget + 1.0 : 2.0 * (budget + 2.0) / lightest;
-    double level = budget / weights;
-    for (int guess = 1; guess <= MOST_GUESSES; ++guess) {
-        if (by != WEBSTER) level = whole_below(level / grain) * grain;
-        double up = by == EQUAL ? below + 1.0 : nextafter(below, INFINITY);
-        if (by == WEIGHTED) up = at_least(up, below + grain);
-        if (up >= above) return (mark){below, above};
-        if (!(level >= up)) level = up;
-        if (!(level < above)) level = at_least(up, halfway(by, below, above));
-        if (by != WEBSTER) level = whole_below(level / grain) * grain;
-
-        draw d = draw_at(by, level, p);
-        double left = budget - d.drawn;
-        if (left < 0.0) {
-            above = level;
-        } else {
-            below = level;
-            /* With the EQUAL rule the slope is the growth to the next level, exactly. */
-            if (by == EQUAL && left < d.slope) return (mark){level, level + 1.0};
-        }
-        level = must_halve(guess) || d.slope == 0.0 ? halfway(by, below, above)
-                                                    : level + left / d.slope;
-    }
-    assert(!"the bracket closes within the bound");
-    return (mark){below, above};
+    if (by == EQUAL) return level + all(1.0);
+    if (by == WEIGHTED) return larger(next_double(level), level + s->grain);
+    return next_double(level);
 }
 
-static mark highest_level(rule by, const pool *p, double budget)
+/* Go to a level on the grid within the bracket, which is wider than one step: this one, if it is. */
+ALWAYS_INLINE void go_to(rule by, search *s, lanes level)
+{
+    lanes lowest = lowest_above(by, s, s->below);
+    lanes halfway = s->below + (s->above - s->below) * all(0.5);
+    if (by != EQUAL) halfway = middle_double(s->below, s->above);
+    level = larger(on_grid(by, s, level), lowest);
+    halfway = larger(on_grid(by, s, halfway), lowest);
+    s->level = choose(is_above(s->above, level), level, halfway);
+}
+
+ALWAYS_INLINE void look(rule by, search *s, lanes drawn, lanes slope, int guess)
+{
+    lanes left = s->budget - drawn;
+    flags over = is_above(all(0.0), left);
+    flags fits = except(s->open, over);
+    s->above = choose(both(s->open, over), s->level, s->above);
+    s->below = choose(fits, s->level, s->below);
+    s->used = choose(fits, drawn, s->used);
+    s->open = both(s->open, is_above(s->above, lowest_above(by, s, s->below)));
+    /* With the EQUAL rule the slope is the growth to the next level, exactly. */
+    if (by == EQUAL) s->open = except(s->open, both(fits, is_above(slope, left)));
+    int halve = guess > NEWTON_GUESSES && guess % 3 == 0;
+    lanes newton = s->level + left / slope;
+    /* From infinity it goes halfway. */
+    go_to(by, s, choose(halve ? s->open : is_same(slope, all(0.0)), all(INFINITY), newton));
+}
+
+/* Begin to search where the minimums, which add up to `least`, fit the budget and the maximums do not.
+ * `lightest` and `heaviest` are weights of who can rise. */
+ALWAYS_INLINE void begin(rule by, search *s, flags open, lanes budget, lanes least, lanes lightest,
+                         lanes grain)
+{
+    s->open = open;
+    s->budget = budget;
+    s->used = least;
+    s->below = all(0.0);
+    s->above = by == EQUAL ? budget + all(1.0) : all(2.0) * (budget + all(2.0)) / lightest;
+    s->grain = grain;
+    s->per_grain = all(1.0) / grain;
+}
+
+/* Largest power of two whose product with the weight is at most one. */
+static inline double grain_of(double weight)
+{
+    int64_t exponent, one = 1023;
+    memcpy(&exponent, &weight, sizeof exponent);
+    int is_power = (exponent & 0xfffffffffffff) == 0;
+    exponent = 2 * one - (exponent >> 52) - !is_power;
+    exponent <<= 52;
+    memcpy(&weight, &exponent, sizeof weight);
+    return weight;
+}
+
+/* A level, the next one on the grid, and what is drawn at the first. */
+typedef struct {
+    double level, next, used;
+} mark;
+
+/* Weights of those who can rise. */
+typedef struct {
+    double lightest, heaviest, sum;
+} weights;
+
+ALWAYS_INLINE weights weigh(const pool *p)
+{
+    lanes lightest = all(INFINITY), heaviest = all(0.0), total = all(0.0);
+    for (int64_t k = 0; k < p->n; k += LANES) {
+        lanes weight = get(p->weight + k, p->n - k);
+        flags rising = is_above(get(p->maximum + k, p->n - k), get(p->minimum + k, p->n - k));
+        lightest = smaller(lightest, choose(rising, weight, lightest));
+        heaviest = larger(heaviest, only(rising, weight));
+        total += only(rising, weight);
+    }
+    weights w = {INFINITY, 0.0, sum(total)};
+    for (int j = 0; j < LANES; ++j) {
+        w.lightest = at_most(w.lightest, lane(lightest, j));
+        w.heaviest = at_least(w.heaviest, lane(heaviest, j));
+    }
+    return w;
+}
+
+/* The highest level on the grid at which the pool draws at most `budget`. Its minimums, which add up
+ * to `least`, fit and its maximums do not. Looked for at `guess` first, if that is a number. */
+ALWAYS_INLINE mark highest(rule by, const pool *p, double budget, double guess)
+{
+    search s;
+    weights w = {1.0, 1.0, (double)p->n};
+    if (by != EQUAL) w = weigh(p);
+    begin(by, &s, is_same(all(0.0), all(0.0)), all(budget), all(0.0), all(w.lightest),
+          all(grain_of(w.heaviest)));
+    go_to(by, &s, all(guess >= 0.0 ? guess : budget / w.sum));
+    for (int i = 1; bits(s.open) && i <= MOST_GUESSES; ++i) {
+        draw d = draw_at(by, lane(s.level, 0), p);
+        look(by, &s, all(sum(d.drawn)), all(sum(d.slope)), i);
+    }
+    assert(!bits(s.open));
+    double level = lane(s.below, 0);
+    return (mark){level, by == EQUAL ? level + 1.0 : lane(s.above, 0), lane(s.used, 0)};
+}
+
+static mark highest_level(rule by, const pool *p, double budget, double guess)
 {
     switch (by) {
-    case WEIGHTED: return highest(WEIGHTED, p, budget);
-    case WEBSTER: return highest(WEBSTER, p, budget);
-    default: return highest(EQUAL, p, budget);
+    case WEIGHTED: return highest(WEIGHTED, p, budget, guess);
+    case WEBSTER: return highest(WEBSTER, p, budget, guess);
+    default: return highest(EQUAL, p, budget, guess);
     }
 }
 
-static double share_of(rule by, double level, double weight, double minimum, double maximum)
+/* Clip a pool to a level: nobody's maximum is more than the share at it. Returns what is drawn. */
+ALWAYS_INLINE double clip(rule by, const pool *p, double level)
+{
+    lanes drawn = all(0.0);
+    for (int64_t k = 0; k < p->n; k += LANES) {
+        int64_t left = p->n - k;
+        lanes q = share(by, all(level), by == EQUAL ? all(1.0) : get(p->weight + k, left),
+                        get(p->minimum + k, left), get(p->maximum + k, left));
+        put(p->maximum + k, left, q);
+        drawn += q;
+    }
+    return sum(drawn);
+}
+
+static double clip_to_level(rule by, const pool *p, double level)
 {
     switch (by) {
-    case WEIGHTED: return share(WEIGHTED, level, weight, minimum, maximum);
-    case WEBSTER: return share(WEBSTER, level, weight, minimum, maximum);
-    default: return share(EQUAL, level, weight, minimum, maximum);
+    case WEIGHTED: return clip(WEIGHTED, p, level);
+    case WEBSTER: return clip(WEBSTER, p, level);
+    default: return clip(EQUAL, p, level);
     }
 }
 

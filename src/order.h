@@ -10,8 +10,12 @@
 
 #include "wattfill.h"
 
-static inline int goes_before(const wattfill_batch *b, int64_t i, int64_t j)
+static inline int goes_before(const wattfill_batch *b, const int64_t *origin, int64_t i, int64_t j)
 {
+    if (origin) {
+        i = origin[i];
+        j = origin[j];
+    }
     if (b->priority && b->priority[i] != b->priority[j]) return b->priority[i] > b->priority[j];
     if (b->rank && b->rank[i] != b->rank[j]) return b->rank[i] < b->rank[j];
     return i < j;
@@ -22,11 +26,12 @@ static inline int64_t run_end(const wattfill_batch *b, const int64_t *origin, co
                               int64_t start, int64_t n)
 {
     int64_t end = start + 1;
-    while (end < n && goes_before(b, origin[line[end - 1]], origin[line[end]])) ++end;
+    while (end < n && goes_before(b, origin, line[end - 1], line[end])) ++end;
     return end < n ? end : n;
 }
 
-/* Sort line[0..n - 1], places whose connectors are origin[place], into admission order. Natural
+/* Sort line[0..n - 1], places whose connectors are origin[place] (or the
+ * places themselves), into admission order. Natural
  * merge sort: what is in order already costs one look. `spare` holds n numbers. */
 static void put_in_line(const wattfill_batch *b, const int64_t *origin, int64_t *line, int64_t n,
                         int64_t *spare)
@@ -41,7 +46,7 @@ static void put_in_line(const wattfill_batch *b, const int64_t *origin, int64_t 
             int64_t left = 0, n_left = middle - start, right = middle, to = start;
             while (left < n_left) {
                 int right_first =
-                    right < end && goes_before(b, origin[line[right]], origin[spare[left]]);
+                    right < end && goes_before(b, origin, line[right], spare[left]);
                 line[to++] = right_first ? line[right++] : spare[left++];
             }
             start = end;

@@ -1,127 +1,129 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One group on its own whose connectors differ in nothing but their bounds: its bounds on the way
- * in, its powers on the way out, a few connectors at a time.
+ * A row: the connectors of one group, which stand side by side. Their bounds on the way in, their
+ * powers and reasons on the way out.
  */
 #ifndef WATTFILL_ROW_H
 #define WATTFILL_ROW_H
 
-#include "lanes.h"
+#include "level.h"
 #include "wattfill.h"
 
-/* The memory of rows to come, fetched while this one is worked on: bursts of work leave the
- * processor's own prefetching behind. */
-enum { AHEAD = 1024 };
+/* What a row can have in it, known when it is compiled. */
+typedef enum {
+    PLAIN = 0,
+    HUGE_BOUNDS = 1, /* 2**42 quanta and more that count */
+    STEPS = 2,
+    GAPS = 4         /* connectors that take no part; with STEPS there may always be some */
+} contents;
 
-ALWAYS_INLINE double sum(lanes x)
+/* What became apparent of the bounds on the way in: whether one may be malformed. */
+typedef struct {
+    lanes smallest; /* of minimum and maximum - minimum */
+    lanes total;    /* NaN or infinite where a bound is, or where PLAIN ones are too large to add up */
+} doubts;
+
+ALWAYS_INLINE doubts no_doubts(void) { return (doubts){all(0.0), all(0.0)}; }
+
+ALWAYS_INLINE int is_doubtful(const doubts *d)
 {
-    double total = 0.0;
-    for (int j = 0; j < LANES; ++j) total += x[j];
-    return total;
+    double total = sum(d->total);
+    return bits(is_above(all(0.0), d->smallest)) || !(total < INFINITY);
 }
 
-/* Bounds in whole quanta, as grid.h has them; `all_sizes` or only those below 2**42, where nothing
- * is further from a grid point than NEAR that is meant to be one. Larger ones then stay larger. */
-ALWAYS_INLINE void bounds_in(int all_sizes, lanes low, lanes high, double per_unit, lanes *minimum,
-                             lanes *maximum)
+ALWAYS_INLINE void doubt(doubts *d, lanes low, lanes high, int total)
 {
-    lanes x = low * per_unit, y = high * per_unit, reach_x = all(NEAR), reach_y = all(NEAR);
-    if (all_sizes) {
-        x = smaller(x, all(BEYOND));
-        y = smaller(y, all(BEYOND));
-        reach_x = larger(x * 0x1p-52, reach_x);
-        reach_y = larger(y * 0x1p-52, reach_y);
+    lanes width = high - low;
+    d->smallest = smaller(d->smallest, smaller(low, width));
+    if (total) d->total += width - width;
+}
+
+/* Of n connectors, in grains: the sums of the minimums, of the maximums, and of what is drawn at a
+ * level. */
+typedef struct {
+    lanes least, most, drawn;
+} row_sums;
+
+ALWAYS_INLINE void some_in(const wattfill_batch *b, const grid *by, contents has, lanes level,
+                           int64_t i, int64_t left, double *minimum, double *maximum, row_sums *s,
+                           doubts *d)
+{
+    lanes low = get(b->minimum + i, left), high = get(b->maximum + i, left), least, most;
+    doubt(d, low, high, has & (HUGE_BOUNDS | GAPS));
+    bounds_in(by, has & HUGE_BOUNDS, has & STEPS, low, high, &least, &most);
+    if (has & GAPS && b->active) {
+        flags active = get_set(b->active + i, left);
+        most = only(active, most);
+        least = choose(active, least, all(1.0));
     }
-    *maximum = round_down(y + reach_y);
-    *minimum = smaller(round_up(larger(x - reach_x, all(0.0))), *maximum);
+    /* Whole registers: what follows the row is written later, or never read. */
+    store(minimum, least);
+    store(maximum, most);
+    s->least += has & (STEPS | GAPS) ? smaller(most, least) : least;
+    s->most += most;
+    s->drawn += smaller(larger(least, level), most);
 }
 
-/* Bounds of n connectors from index i on, and their sums; 0 for those without a session. */
-ALWAYS_INLINE void row_in(const wattfill_batch *b, int all_sizes, int64_t i, int64_t n,
-                          double *minimum, double *maximum, double *least, double *most)
+/* Bring in the bounds of n connectors from index i on. A few more may be overwritten behind them. */
+ALWAYS_INLINE row_sums row_in(const wattfill_batch *b, const grid *by, contents has, double level,
+                              int64_t i, int64_t n, double *minimum, double *maximum, doubts *d)
 {
-    const double *low = b->minimum + i, *high = b->maximum + i;
-    const uint8_t *active = b->active ? b->active + i : NULL;
-    const double per_unit = b->per_unit;
-    lanes low_sum = {0}, high_sum = {0}, x, y;
-    for (int64_t k = 0; k < n; k += LANES) {
-        int64_t left = n - k;
-        __builtin_prefetch(low + k + AHEAD);
-        __builtin_prefetch(high + k + AHEAD);
-        x = get(low + k, left);
-        y = get(high + k, left);
-        if (active) {
-            for (int64_t j = 0; j < LANES && j < left; ++j)
-                if (!active[k + j]) x[j] = y[j] = 0.0;
-        }
-        bounds_in(all_sizes, x, y, per_unit, &x, &y);
-        put(minimum + k, left, x);
-        put(maximum + k, left, y);
-        low_sum += x;
-        high_sum += y;
-    }
-    *least = sum(low_sum);
-    *most = sum(high_sum);
+    row_sums s = {all(0.0), all(0.0), all(0.0)};
+    doubts of_row = *d;
+    lanes at = all(level);
+    int64_t k = 0;
+    for (; k + LANES <= n; k += LANES)
+        some_in(b, by, has, at, i + k, LANES, minimum + k, maximum + k, &s, &of_row);
+    if (k < n) some_in(b, by, has, at, i + k, n - k, minimum + k, maximum + k, &s, &of_row);
+    if (has == PLAIN) of_row.total += s.least + s.most;
+    *d = of_row;
+    return s;
 }
 
-/* Powers at a level, with the reason and the binding group of each; returns their quanta. */
-ALWAYS_INLINE lanes powers_out(lanes level, lanes low, lanes high, lanes minimum, lanes maximum,
-                               double per_unit, int64_t g, lanes *power, bytes *reason,
-                               flags *bound_by)
+ALWAYS_INLINE lanes some_out(const wattfill_batch *b, const grid *by, contents has, int64_t i,
+                             int64_t left, lanes grains, lanes minimum, lanes maximum)
 {
-    lanes q = smaller(larger(level, minimum), maximum);
+    lanes low = get(b->minimum + i, left), high = get(b->maximum + i, left);
+    if (has & STEPS) grains = grains * all(by->step);
     /* In this order a bound of -0 comes out as 0. */
-    *power = smaller(high, larger(low, q / per_unit));
-    flags at_maximum = q == maximum, at_minimum = q == minimum;
-    /* A flag is -1. */
-    flags why = WATTFILL_SHARING - at_maximum + (at_minimum & ~at_maximum);
-    *reason = __builtin_convertvector(why, bytes);
-    *bound_by = at_maximum | g;
-    return q;
+    lanes power = smaller(high, larger(low, units(by, grains)));
+    if (has & (STEPS | GAPS)) power = choose(is_above(minimum, maximum), all(0.0), power);
+    return power;
 }
 
-/* The answer for n connectors from index i on, of group g. Returns the sum of their quanta. */
-static inline double write_row(const wattfill_batch *b, int64_t g, int64_t i, int64_t n,
-                               const double *minimum, const double *maximum, double level)
+ALWAYS_INLINE lanes share_at(rule by, const pool *p, lanes level, int64_t k, int64_t left)
 {
-    const double *low = b->minimum + i, *high = b->maximum + i;
+    return share(by, level, by == EQUAL ? all(1.0) : get(p->weight + k, left),
+                 get(p->minimum + k, left), get(p->maximum + k, left));
+}
+
+/* The powers at a level of connectors from index i on. */
+ALWAYS_INLINE void row_out(const wattfill_batch *b, const grid *in, rule by, contents has,
+                           const pool *p, int64_t i, double level)
+{
     double *power = b->power + i;
-    uint8_t *reason = b->reason ? b->reason + i : NULL;
-    int64_t *bound_by = b->reason ? b->bound_by + i : NULL;
-    const double per_unit = b->per_unit;
-    lanes used = {0}, powers;
-    bytes reasons;
-    flags bounds;
-    for (int64_t k = 0; k < n; k += LANES) {
-        int64_t left = n - k;
-        __builtin_prefetch(power + k + AHEAD, 1);
-        used += powers_out(all(level), get(low + k, left), get(high + k, left),
-                           get(minimum + k, left), get(maximum + k, left), per_unit, g, &powers,
-                           &reasons, &bounds);
-        put(power + k, left, powers);
-        if (!b->reason) continue;
-        if (left >= LANES) {
-            memcpy(reason + k, &reasons, sizeof reasons);
-            memcpy(bound_by + k, &bounds, sizeof bounds);
-        } else {
-            for (int64_t j = 0; j < left; ++j) {
-                reason[k + j] = reasons[j];
-                bound_by[k + j] = bounds[j];
-            }
-        }
-    }
-    return sum(used);
+    int64_t k = 0, n = p->n;
+#define OUT(left)                                                                               \
+    some_out(b, in, has, i + k, left, share_at(by, p, all(level), k, left),                     \
+             get(p->minimum + k, left), get(p->maximum + k, left))
+    for (; k + LANES <= n; k += LANES) store(power + k, OUT(LANES));
+    if (k < n) store_some(power + k, n - k, OUT(n - k));
+#undef OUT
 }
 
-/* Connectors without a session have bounds of 0 on the way in; here they get their reason. */
-static inline void mark_idle(const wattfill_batch *b, int64_t start, int64_t stop)
+/* Why connectors of group g, alike in all but their bounds, got what a level gives. */
+static void explain(const wattfill_batch *b, const pool *p, int64_t g, double level)
 {
-    for (int64_t i = start; i < stop; ++i) {
-        if (b->active[i]) continue;
-        b->power[i] = 0.0;
-        if (!b->reason) continue;
-        b->reason[i] = WATTFILL_IDLE;
-        b->bound_by[i] = -1;
+    uint8_t *reason = b->reason + b->offsets[g];
+    int64_t *bound_by = b->bound_by + b->offsets[g];
+    for (int64_t i = 0; i < p->n; ++i) {
+        double minimum = p->minimum[i], maximum = p->maximum[i];
+        int idle = minimum > maximum, at_maximum = at_least(level, minimum) >= maximum;
+        reason[i] = idle               ? WATTFILL_IDLE
+                    : at_maximum       ? WATTFILL_MAXIMUM
+                    : level <= minimum ? WATTFILL_MINIMUM
+                                       : WATTFILL_SHARING;
+        bound_by[i] = idle || at_maximum ? -1 : g;
     }
 }
 

@@ -7,29 +7,32 @@
  */
 #include "wattfill.h"
 
+#include "flight.h"
 #include "level.h"
 #include "order.h"
-#include "small.h"
+#include "row.h"
 
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 #define AT_LEVEL(name) PASTE(name, WATTFILL_SIMD)
 
 /* One tree on the way through. Connectors are numbered from 0 in the order of the places of their
- * groups, so that those below a group stand together; bounds and powers are in grains: steps, or
- * quanta where there are none. */
+ * groups, so that those below a group stand together; bounds and powers are in grains. Who takes no
+ * part has a minimum of 1 and a maximum and a power of 0. */
 typedef struct {
     const wattfill_batch *batch;
+    grid in;
     rule by;
+    contents has;
     int64_t root, n_groups;                      /* last place, and how many */
-    double *minimum, *maximum, *power, *weight;  /* (n,) of the admitted; the others have 0, 0, 0 */
+    double *minimum, *maximum, *power, *weight;  /* (n,) */
     double *low, *high, *heavy;                  /* (n,) a tier gathered: bounds and weights */
-    int64_t *origin;                             /* (n,) index in the batch */
-    int64_t *owner;                              /* (n,) group in the tree */
-    uint8_t *reason;                             /* (n,) */
+    int64_t *origin;                             /* (n,) index in the batch, once indexed */
+    int64_t *owner;                              /* (n,) group in the tree, likewise */
     int64_t *line, *spare;                       /* (n,) admission order, and room to sort */
     int64_t *begin;                              /* (n_groups + 1,) first connector of a group */
     double *usable, *wanted;                     /* (n_groups,) */
+    int indexed;
 } tree;
 
 static inline int64_t place_of(const tree *t, int64_t k) { return t->root - t->n_groups + 1 + k; }
@@ -51,96 +54,114 @@ static inline int64_t first_below(const tree *t, int64_t k)
     return t->batch->first ? t->batch->first[place_of(t, k)] - place_of(t, 0) : k;
 }
 
-static inline double weight_of(const tree *t, int64_t i) { return t->weight ? t->weight[i] : 1.0; }
-
-/* Bounds of one connector in grains. */
-static inline void take_bounds(const wattfill_batch *b, int64_t i, double *minimum, double *maximum)
+static inline pool connectors(const tree *t, int64_t start, int64_t stop)
 {
-    double high = quanta_down(b->maximum[i], b->per_unit);
-    double low = at_most(quanta_up(b->minimum[i], b->per_unit), high);
-    *minimum = b->step > 0.0 ? steps_up(low, b->step) : low;
-    *maximum = b->step > 0.0 ? steps_down(high, b->step) : high;
+    return (pool){t->minimum + start, t->power + start, t->weight ? t->weight + start : NULL,
+                  stop - start};
 }
 
-/* Usable capacity of one group in grains; in quanta it goes out. */
-static inline double take_capacity(const wattfill_batch *b, int64_t g)
+/* Usable capacity of one group in quanta; in units it goes out. */
+static inline double take_capacity(const wattfill_batch *b, const grid *in, int64_t g)
 {
-    double q = usable_quanta(b->capacity[g], b->buffer[g], b->reserved[g], b->per_unit);
-    b->usable[g] = q / b->per_unit;
-    return b->step > 0.0 ? steps_down(q, b->step) : q;
+    lanes q = usable_quanta(in, all(b->capacity[g]), all(b->buffer[g]), all(b->reserved[g]));
+    b->usable[g] = lane(units(in, q), 0);
+    return lane(q, 0);
 }
 
-static inline double units(const wattfill_batch *b, double grains)
+static inline double to_grains(const grid *in, double quanta)
 {
-    return (b->step > 0.0 ? grains * b->step : grains) / b->per_unit;
+    return in->step > 0.0 ? lane(steps_down(in, all(quanta)), 0) : quanta;
 }
 
-static inline double power_out(const wattfill_batch *b, int64_t i, double grains)
+ALWAYS_INLINE double sum_of(const double *x, int64_t n)
 {
-    /* In this order a bound of -0 comes out as 0. */
-    return at_most(b->maximum[i], at_least(b->minimum[i], units(b, grains)));
+    lanes total = all(0.0);
+    for (int64_t k = 0; k < n; k += LANES) total += get(x + k, n - k);
+    return sum(total);
 }
 
-static void leave_out(tree *t, int64_t i, uint8_t reason, int64_t bound_by)
+static inline double level_out(const grid *in, double level)
 {
-    t->minimum[i] = t->maximum[i] = t->power[i] = 0.0;
-    t->reason[i] = reason;
-    if (t->batch->bound_by) t->batch->bound_by[t->origin[i]] = bound_by;
+    return level < INFINITY ? lane(units_of_grains(in, all(level)), 0) : level;
 }
 
-static void take_in(tree *t)
+/* A sum that is larger than any capacity can be need not be exact. */
+static inline double needed_out(const grid *in, double grains)
+{
+    return at_most(lane(units_of_grains(in, all(grains)), 0), 0x1p53 / in->per_unit);
+}
+
+/* Returns 0 if a connector is malformed. */
+static int take_in(tree *t)
 {
     const wattfill_batch *b = t->batch;
+    doubts d = no_doubts();
     int64_t n = 0;
+    t->indexed = 0;
     for (int64_t k = 0; k < t->n_groups; ++k) {
-        int64_t g = group_at(b, place_of(t, k));
+        int64_t g = group_at(b, place_of(t, k)), i = b->offsets[g], m = b->offsets[g + 1] - i;
         t->begin[k] = n;
-        t->usable[k] = take_capacity(b, g);
-        for (int64_t i = b->offsets[g]; i < b->offsets[g + 1]; ++i, ++n) {
-            t->origin[n] = i;
-            t->owner[n] = k;
-            if (t->weight) t->weight[n] = b->weight[i];
-            take_bounds(b, i, &t->minimum[n], &t->maximum[n]);
-            t->power[n] = t->maximum[n];
-            t->reason[n] = WATTFILL_SHARING;
-            if (b->bound_by) b->bound_by[i] = -1;
-            if (b->active && !b->active[i]) leave_out(t, n, WATTFILL_IDLE, -1);
-            /* No step lies between its bounds. */
-            else if (t->minimum[n] > t->maximum[n]) leave_out(t, n, WATTFILL_PAUSED, -1);
-        }
+        t->usable[k] = to_grains(&t->in, take_capacity(b, &t->in, g));
+        row_sums s = t->has & STEPS ? row_in(b, &t->in, HUGE_BOUNDS | GAPS | STEPS, 0.0, i, m,
+                                             t->minimum + n, t->maximum + n, &d)
+                                    : row_in(b, &t->in, HUGE_BOUNDS | GAPS, 0.0, i, m,
+                                             t->minimum + n, t->maximum + n, &d);
+        t->wanted[k] = sum(s.least);
+        if (t->weight) memcpy(t->weight + n, b->weight + i, (size_t)m * sizeof *t->weight);
+        if (b->bound_by)
+            for (int64_t j = i; j < i + m; ++j) b->bound_by[j] = -1;
+        n += m;
     }
     t->begin[t->n_groups] = n;
+    memcpy(t->power, t->maximum, (size_t)n * sizeof *t->power);
+    return !is_doubtful(&d);
 }
 
+/* Sums of minimums are in `wanted`, group by group; here they are added up to the root. */
 static int all_minimums_fit(tree *t)
 {
     int fit = 1;
-    for (int64_t k = 0; k < t->n_groups; ++k) t->wanted[k] = 0.0;
     for (int64_t k = 0; k < t->n_groups; ++k) {
-        for (int64_t i = t->begin[k]; i < t->begin[k + 1]; ++i) t->wanted[k] += t->minimum[i];
         fit &= t->wanted[k] <= t->usable[k];
-        /* A sum that is larger than any capacity can be need not be exact. */
-        t->batch->needed[group_at(t->batch, place_of(t, k))] =
-            at_most(units(t->batch, t->wanted[k]), 0x1p53 / t->batch->per_unit);
+        t->batch->needed[group_at(t->batch, place_of(t, k))] = needed_out(&t->in, t->wanted[k]);
         int64_t parent = above(t, k);
         if (parent >= 0) t->wanted[parent] += t->wanted[k];
     }
     return fit;
 }
 
+/* Say which connector of the batch, and which group of the tree, stands where. */
+static void put_on_line(tree *t)
+{
+    for (int64_t i = 0; i < t->begin[t->n_groups]; ++i) t->line[i] = i;
+    if (t->indexed) return;
+    t->indexed = 1;
+    for (int64_t k = 0; k < t->n_groups; ++k) {
+        int64_t i = t->batch->offsets[group_at(t->batch, place_of(t, k))];
+        for (int64_t n = t->begin[k]; n < t->begin[k + 1]; ++n) {
+            t->origin[n] = i++;
+            t->owner[n] = k;
+        }
+    }
+}
+
 /* One after another, as long as the minimum fits in the connector's group and all above it. */
 static void admit(tree *t)
 {
+    const wattfill_batch *b = t->batch;
     int64_t n = t->begin[t->n_groups];
     double *left = t->wanted;
     for (int64_t k = 0; k < t->n_groups; ++k) left[k] = t->usable[k];
-    for (int64_t i = 0; i < n; ++i) t->line[i] = i;
-    put_in_line(t->batch, t->origin, t->line, n, t->spare);
+    put_on_line(t);
+    put_in_line(b, t->origin, t->line, n, t->spare);
     for (int64_t at = 0; at < n; ++at) {
         int64_t i = t->line[at], k = t->owner[i];
+        if (t->minimum[i] > t->maximum[i]) continue;
         while (k >= 0 && t->minimum[i] <= left[k]) k = above(t, k);
         if (k >= 0) {
-            leave_out(t, i, WATTFILL_PAUSED, group_at(t->batch, place_of(t, k)));
+            t->minimum[i] = 1.0;
+            t->maximum[i] = t->power[i] = 0.0;
+            if (b->bound_by) b->bound_by[t->origin[i]] = group_at(b, place_of(t, k));
             continue;
         }
         for (k = t->owner[i]; k >= 0; k = above(t, k)) left[k] -= t->minimum[i];
@@ -150,30 +171,31 @@ static void admit(tree *t)
 /* What a level gives connector i within its own bounds. */
 static inline double given(const tree *t, double level, int64_t i)
 {
-    return share_of(t->by, level, weight_of(t, i), t->minimum[i], t->maximum[i]);
+    lanes weight = all(t->weight ? t->weight[i] : 1.0), low = all(t->minimum[i]);
+    return lane(share(t->by, all(level), weight, low, all(t->maximum[i])), 0);
 }
 
-/* Group g gives connector i `power`, no more than it had. If its level, which gives `most`, is what
- * keeps it there, it is bound by g: of several such groups, by the one nearest to the root, which
- * has nothing left. */
-static inline void hold(tree *t, int64_t i, double power, double most, int64_t g)
+/* The level of group g, which gives `most`, keeps connector i at its power: then it is bound by g. Of
+ * several such groups, by the one nearest to the root, which has nothing left. */
+static inline void hold(const tree *t, int64_t i, double most, int64_t g)
 {
-    t->power[i] = power;
-    if (t->batch->bound_by && most <= power && power < t->maximum[i])
-        t->batch->bound_by[t->origin[i]] = g;
+    if (most <= t->power[i] && t->power[i] < t->maximum[i]) t->batch->bound_by[t->origin[i]] = g;
+}
+
+static double guess_of(const tree *t, int64_t g)
+{
+    return t->batch->guess ? guess_in(&t->in, t->batch->guess[g]) : -1.0;
 }
 
 /* Fill connectors start..stop - 1 of group g, who want more than `budget`, in one go. */
 static double fill_at_once(tree *t, int64_t g, int64_t start, int64_t stop, double budget)
 {
-    pool p = {t->minimum + start, t->power + start, t->weight ? t->weight + start : NULL,
-              stop - start};
-    mark m = highest_level(t->by, &p, budget);
-    for (int64_t i = start; i < stop; ++i) {
-        double most = given(t, m.level, i);
-        hold(t, i, at_most(most, t->power[i]), most, g);
-    }
-    return m.level;
+    pool p = connectors(t, start, stop);
+    double level = highest_level(t->by, &p, budget, guess_of(t, g)).level;
+    clip_to_level(t->by, &p, level);
+    if (t->batch->bound_by)
+        for (int64_t i = start; i < stop; ++i) hold(t, i, given(t, level, i), g);
+    return level;
 }
 
 /* The same, tier after tier; with steps, what is left goes out a step at a time. Who stands lower
@@ -182,69 +204,87 @@ static double fill_in_line(tree *t, int64_t g, int64_t start, int64_t stop, doub
 {
     const wattfill_batch *b = t->batch;
     double left = budget, level = INFINITY;
+    int64_t *who = t->spare;
     put_in_line(b, t->origin, t->line + start, stop - start, t->spare);
-    for (int64_t i = start; i < stop; ++i) left -= t->minimum[i];
+    for (int64_t i = start; i < stop; ++i) left -= at_most(t->minimum[i], t->maximum[i]);
 
     for (int64_t at = start, end; at < stop; at = end) {
         int64_t n = 0;
         double wanted = 0.0, minimums = 0.0;
-        for (end = at; end < stop; ++end, ++n) {
+        for (end = at; end < stop; ++end) {
             int64_t i = t->line[end];
             if (b->priority &&
                 b->priority[t->origin[i]] != b->priority[t->origin[t->line[at]]]) break;
+            if (t->minimum[i] > t->maximum[i]) continue;
             t->low[n] = t->minimum[i];
             t->high[n] = t->power[i];
             if (t->weight) t->heavy[n] = t->weight[i];
             wanted += t->high[n];
             minimums += t->low[n];
+            who[n++] = i;
         }
         if (level < INFINITY) {
-            for (int64_t j = 0; j < n; ++j) hold(t, t->line[at + j], t->low[j], t->low[j], g);
+            for (int64_t j = 0; j < n; ++j) {
+                t->power[who[j]] = t->low[j];
+                if (b->bound_by) hold(t, who[j], t->low[j], g);
+            }
         } else if (wanted - minimums <= left) {
             left -= wanted - minimums;
         } else {
             pool p = {t->low, t->high, t->heavy, n};
-            mark m = highest_level(t->by, &p, left + minimums);
+            mark m = highest_level(t->by, &p, left + minimums, guess_of(t, g));
             level = m.level;
             left += minimums;
-            for (int64_t j = 0; j < n; ++j)
-                left -= at_most(given(t, m.level, t->line[at + j]), t->high[j]);
+            for (int64_t j = 0; j < n; ++j) left -= at_most(given(t, level, who[j]), t->high[j]);
             for (int64_t j = 0; j < n; ++j) {
-                int64_t i = t->line[at + j];
-                double most = given(t, m.level, i), power = at_most(most, t->high[j]);
+                int64_t i = who[j];
+                double most = given(t, level, i), power = at_most(most, t->high[j]);
                 int rising = at_most(given(t, m.next, i), t->high[j]) > power;
                 if (b->step > 0.0 && rising && left >= 1.0) {
                     power += 1.0;
                     left -= 1.0;
                 }
-                hold(t, i, power, most, g);
+                t->power[i] = power;
+                if (b->bound_by) hold(t, i, most, g);
             }
         }
     }
     return level;
 }
 
+/* Leaves `used`, in grains, in `wanted`. */
 static void fill(tree *t)
 {
     const wattfill_batch *b = t->batch;
     int in_line = b->priority || b->step > 0.0;
-    if (in_line)
-        for (int64_t i = 0; i < t->begin[t->n_groups]; ++i) t->line[i] = i;
+    if (in_line || b->bound_by) put_on_line(t);
     for (int64_t k = 0; k < t->n_groups; ++k) t->wanted[k] = 0.0;
     for (int64_t k = 0; k < t->n_groups; ++k) {
         int64_t g = group_at(b, place_of(t, k));
         int64_t start = t->begin[first_below(t, k)], stop = t->begin[k + 1];
         double level = INFINITY;
-        for (int64_t i = t->begin[k]; i < stop; ++i) t->wanted[k] += t->power[i];
+        t->wanted[k] += sum_of(t->power + t->begin[k], stop - t->begin[k]);
         if (t->wanted[k] > t->usable[k]) {
             level = in_line ? fill_in_line(t, g, start, stop, t->usable[k])
                             : fill_at_once(t, g, start, stop, t->usable[k]);
-            t->wanted[k] = 0.0;
-            for (int64_t i = start; i < stop; ++i) t->wanted[k] += t->power[i];
+            t->wanted[k] = sum_of(t->power + start, stop - start);
         }
-        b->level[g] = units(b, level);
+        b->level[g] = level_out(&t->in, level);
         int64_t parent = above(t, k);
         if (parent >= 0) t->wanted[parent] += t->wanted[k];
+    }
+}
+
+/* Why the connectors of group k of the tree, in the batch from i on, have their powers. */
+static void explain_tree(const tree *t, int64_t k, int64_t i)
+{
+    const wattfill_batch *b = t->batch;
+    for (int64_t n = t->begin[k]; n < t->begin[k + 1]; ++n, ++i) {
+        int gone = t->minimum[n] > t->maximum[n];
+        b->reason[i] = gone ? b->active && !b->active[i] ? WATTFILL_IDLE : WATTFILL_PAUSED
+                       : t->power[n] == t->maximum[n] ? WATTFILL_MAXIMUM
+                       : t->power[n] == t->minimum[n] ? WATTFILL_MINIMUM
+                                                      : WATTFILL_SHARING;
     }
 }
 
@@ -254,106 +294,152 @@ static void write_out(tree *t)
     double *used = t->wanted;
     for (int64_t k = 0; k < t->n_groups; ++k) used[k] = 0.0;
     for (int64_t k = 0; k < t->n_groups; ++k) {
-        for (int64_t n = t->begin[k]; n < t->begin[k + 1]; ++n) {
-            int64_t i = t->origin[n];
-            used[k] += t->power[n];
-            uint8_t reason = t->reason[n];
-            if (reason == WATTFILL_SHARING) {
-                b->power[i] = power_out(b, i, t->power[n]);
-                if (t->power[n] == t->maximum[n]) reason = WATTFILL_MAXIMUM;
-                else if (t->power[n] == t->minimum[n]) reason = WATTFILL_MINIMUM;
-            } else {
-                b->power[i] = 0.0;
-            }
-            if (b->reason) b->reason[i] = reason;
-        }
-        b->used[group_at(b, place_of(t, k))] = units(b, used[k]);
+        int64_t g = group_at(b, place_of(t, k)), i = b->offsets[g];
+        pool p = connectors(t, t->begin[k], t->begin[k + 1]);
+        used[k] += sum_of(p.maximum, p.n);
+        if (t->has & STEPS) row_out(b, &t->in, EQUAL, GAPS | STEPS, &p, i, INFINITY);
+        else row_out(b, &t->in, EQUAL, GAPS, &p, i, INFINITY);
+        if (b->reason) explain_tree(t, k, i);
+        b->used[g] = lane(units_of_grains(&t->in, all(used[k])), 0);
         int64_t parent = above(t, k);
         if (parent >= 0) used[parent] += used[k];
     }
 }
 
-static void solve_tree(tree *t, int64_t root)
+/* Returns 0, with nothing of use written, if a connector is malformed. */
+static int solve_tree(tree *t, int64_t root)
 {
     t->root = root;
     t->n_groups = t->batch->first ? root - t->batch->first[root] + 1 : 1;
-    take_in(t);
+    if (!take_in(t)) return 0;
     if (!all_minimums_fit(t)) admit(t);
     fill(t);
     write_out(t);
-}
-
-/* One group on its own, all weights, priorities and ranks alike, no steps: the common case.
- * Returns 0, with nothing of use written, where minimums do not fit. */
-static int solve_plain(tree *t, int64_t g)
-{
-    const wattfill_batch *b = t->batch;
-    int64_t start = b->offsets[g], n = b->offsets[g + 1] - start;
-    double *minimum = t->minimum, *maximum = t->maximum;
-    double budget = take_capacity(b, g), least = 0.0, most = 0.0, level = INFINITY;
-    row_in(b, 1, start, n, minimum, maximum, &least, &most);
-    if (least > budget) return 0;
-    b->needed[g] = least / b->per_unit;
-    if (most > budget) {
-        pool p = {minimum, maximum, NULL, n};
-        level = highest_level(EQUAL, &p, budget).level;
-    }
-    b->used[g] = write_row(b, g, start, n, minimum, maximum, level) / b->per_unit;
-    b->level[g] = level / b->per_unit;
-    if (b->active) mark_idle(b, start, start + n);
     return 1;
 }
 
-/* Groups on their own: crowds of small ones of about one size, the others one by one. */
-static void solve_plains(tree *t, int64_t start, int64_t stop)
+/* One group that is alone and large, and whose connectors differ in nothing but their bounds.
+ * Returns 0, with nothing of use written, where its minimums do not fit or one may be malformed. */
+static int solve_alone(tree *t, int64_t g, double budget)
 {
-    enum { SIZES = 4 }; /* up to 8, 16, 32, 64 connectors */
     const wattfill_batch *b = t->batch;
-    crowd crowds[SIZES];
-    for (int s = 0; s < SIZES; ++s) crowds[s].n = 0;
-    for (int64_t g = start; g < stop + SIZES; ++g) {
-        /* After the last group, what waits for company goes without. */
-        crowd *c = &crowds[0];
-        if (g < stop) {
-            int64_t n = b->offsets[g + 1] - b->offsets[g];
-            if (n > SMALL || b->capacity[g] * b->per_unit >= SMALL_CAPACITY) {
-                if (!solve_plain(t, g)) solve_tree(t, g);
-                continue;
-            }
-            while (n > 8 << (c - crowds)) ++c;
-            join(c, g, n);
-            if (c->n < LANES) continue;
-        } else {
-            c = &crowds[g - stop];
-            if (c->n == 0) continue;
-        }
-        int n_groups = c->n;
-        flags too_much = solve_crowd(b, c);
-        for (int j = 0; j < n_groups; ++j)
-            if (too_much[j]) solve_tree(t, c->group[j]);
+    int64_t i = b->offsets[g], n = b->offsets[g + 1] - i;
+    pool p = {t->minimum, t->maximum, NULL, n};
+    doubts d = no_doubts();
+    row_sums s = budget < 0x1p41 ? row_in(b, &t->in, GAPS, 0.0, i, n, p.minimum, p.maximum, &d)
+                                 : row_in(b, &t->in, GAPS | HUGE_BOUNDS, 0.0, i, n, p.minimum,
+                                          p.maximum, &d);
+    double least = sum(s.least), most = sum(s.most), level = INFINITY, used = most;
+    if (is_doubtful(&d) || least > budget) return 0;
+    if (most > budget) {
+        mark m = highest_level(EQUAL, &p, budget, guess_of(t, g));
+        level = m.level;
+        used = level > 0.0 ? m.used : least;
+    }
+    row_out(b, &t->in, EQUAL, GAPS, &p, i, level);
+    if (b->reason) explain(b, &p, g, level);
+    b->level[g] = level;
+    b->used[g] = used;
+    b->needed[g] = least;
+    return 1;
+}
+
+/* Groups without parents go through in blocks, so that what there is one of in a group is made of
+ * whole registers. */
+enum { BLOCK = 128 };
+
+static void take_capacities(const wattfill_batch *b, const grid *in, int64_t start, int64_t n,
+                            double *budget)
+{
+    for (int64_t k = 0; k < n; k += LANES) {
+        int64_t g = start + k, left = n - k;
+        lanes q = usable_quanta(in, get(b->capacity + g, left), get(b->buffer + g, left),
+                                get(b->reserved + g, left));
+        put(b->usable + g, left, units(in, q));
+        put(budget + k, left, in->step > 0.0 ? steps_down(in, q) : q);
     }
 }
 
-int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, const double *maximum)
+/* Levels and sums of a block from grains to units. */
+static void levels_out(const wattfill_batch *b, const grid *in, int64_t start, int64_t n)
 {
-    enum { BLOCK = 1024 };
-    for (int64_t start = 0; start < n; start += BLOCK) {
-        int64_t stop = start + BLOCK < n ? start + BLOCK : n, bad = 0;
-        for (int64_t i = start; i < stop; ++i)
-            bad |= !(minimum[i] >= 0.0) | !(maximum[i] >= minimum[i]) | !(maximum[i] < INFINITY);
-        if (!bad) continue;
-        for (int64_t i = start; i < stop; ++i)
-            if (!(minimum[i] >= 0.0 && maximum[i] >= minimum[i] && maximum[i] < INFINITY)) return i;
+    for (int64_t k = 0; k < n; k += LANES) {
+        int64_t g = start + k, left = n - k;
+        lanes level = get(b->level + g, left), infinite = all(INFINITY);
+        put(b->level + g, left,
+            choose(is_same(level, infinite), infinite, units_of_grains(in, level)));
+        put(b->used + g, left, units_of_grains(in, get(b->used + g, left)));
+        put(b->needed + g, left, units_of_grains(in, get(b->needed + g, left)));
+    }
+}
+
+/* First connector that breaks 0 <= minimum <= maximum < infinity, or -1. */
+static int64_t first_malformed(const double *minimum, const double *maximum, int64_t start,
+                               int64_t stop)
+{
+    for (int64_t i = start; i < stop; ++i)
+        if (!(minimum[i] >= 0.0 && maximum[i] >= minimum[i] && maximum[i] < INFINITY)) return i;
+    return -1;
+}
+
+ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, int64_t stop)
+{
+    const wattfill_batch *b = t->batch;
+    const grid in = grid_of(b->per_unit, has & STEPS ? b->step : 0.0);
+    double budget[BLOCK];
+    int64_t waiting[BLOCK];
+    flight f;
+    clear(&f);
+    for (int64_t at = start, end; at < stop; at = end) {
+        end = at + BLOCK < stop ? at + BLOCK : stop;
+        doubts d = no_doubts();
+        int64_t n_waiting = 0;
+        take_capacities(b, &in, at, end - at, budget);
+        for (int64_t g = at; g < end; ++g) {
+            int64_t n = b->offsets[g + 1] - b->offsets[g];
+            if (n <= SMALL && budget[g - at] < SMALL_CAPACITY)
+                take_off(b, &in, by, has, &f, g, budget[g - at], &d);
+            else if (by != EQUAL || has & STEPS || b->priority ||
+                     !solve_alone(t, g, budget[g - at]))
+                waiting[n_waiting++] = g;
+            if (f.n == IN_FLIGHT || g == end - 1)
+                n_waiting += land(b, &in, by, has, &f, waiting + n_waiting);
+        }
+        int64_t bad = is_doubtful(&d)
+            ? first_malformed(b->minimum, b->maximum, b->offsets[at], b->offsets[end]) : -1;
+        if (bad >= 0) return bad;
+        levels_out(b, &in, at, end - at);
+        for (int64_t k = 0; k < n_waiting; ++k) {
+            int64_t g = waiting[k];
+            if (!solve_tree(t, g))
+                return first_malformed(b->minimum, b->maximum, b->offsets[g], b->offsets[g + 1]);
+        }
+    }
+    return -1;
+}
+
+static int64_t solve_forest(tree *t, int64_t start, int64_t stop)
+{
+    const wattfill_batch *b = t->batch;
+    for (int64_t place = start; place < stop; ++place) {
+        if ((b->up && b->up[place] >= 0) || solve_tree(t, place)) continue;
+        for (int64_t k = 0; k < t->n_groups; ++k) {
+            int64_t g = group_at(b, place_of(t, k));
+            int64_t bad =
+                first_malformed(b->minimum, b->maximum, b->offsets[g], b->offsets[g + 1]);
+            if (bad >= 0) return bad;
+        }
     }
     return -1;
 }
 
 int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t stop, void *scratch)
 {
-    int64_t n = b->most_connectors;
+    int64_t n = b->most_connectors + WATTFILL_SLACK;
     double *numbers = scratch;
-    tree t = {.batch = b};
+    tree t = {.batch = b, .in = grid_of(b->per_unit, b->step)};
     t.by = !b->weight ? EQUAL : b->step > 0.0 ? WEBSTER : WEIGHTED;
+    t.has = b->step > 0.0 ? STEPS | GAPS : GAPS;
     t.minimum = numbers;
     t.maximum = t.minimum + n;
     t.power = t.maximum + n;
@@ -368,19 +454,26 @@ int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_
     t.owner = t.origin + n;
     t.line = t.owner + n;
     t.spare = t.line + n;
-    t.reason = (uint8_t *)(t.spare + n);
 
-    for (int64_t place = start; place < stop; ++place) {
-        int64_t g = group_at(b, place), at = b->offsets[g];
-        int64_t bad = AT_LEVEL(wattfill_first_malformed_)(b->offsets[g + 1] - at, b->minimum + at,
-                                                          b->maximum + at);
-        if (bad >= 0) return at + bad;
+    int unlike = b->weight || b->priority || b->step > 0.0;
+    if (b->order || t.by == WEBSTER || (unlike && b->reason)) return solve_forest(&t, start, stop);
+    if (t.by == WEIGHTED) return solve_flat(&t, WEIGHTED, GAPS, start, stop);
+    if (b->step > 0.0) return solve_flat(&t, EQUAL, STEPS | GAPS, start, stop);
+    if (unlike || b->active) return solve_flat(&t, EQUAL, GAPS, start, stop);
+    return solve_flat(&t, EQUAL, PLAIN, start, stop);
+}
+
+int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, const double *maximum)
+{
+    enum { SOME = 1024 };
+    for (int64_t start = 0; start < n; start += SOME) {
+        int64_t stop = start + SOME < n ? start + SOME : n;
+        doubts d = no_doubts();
+        for (int64_t i = start; i < stop; i += LANES)
+            doubt(&d, get(minimum + i, stop - i), get(maximum + i, stop - i), 1);
+        if (!is_doubtful(&d)) continue;
+        int64_t bad = first_malformed(minimum, maximum, start, stop);
+        if (bad >= 0) return bad;
     }
-    if (!b->order && !b->weight && !b->priority && b->step == 0.0) {
-        solve_plains(&t, start, stop);
-        return -1;
-    }
-    for (int64_t place = start; place < stop; ++place)
-        if (!b->up || b->up[place] < 0) solve_tree(&t, place);
     return -1;
 }

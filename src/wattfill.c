@@ -90,7 +90,7 @@ int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double 
 size_t wattfill_scratch_size(const wattfill_batch *b)
 {
     size_t per_connector = b->weight ? 7 + 4 : 5 + 4, per_group = 2 + 1;
-    return 8 * (per_connector * (size_t)b->most_connectors +
+    return 8 * (per_connector * (size_t)(b->most_connectors + WATTFILL_SLACK) +
                 per_group * (size_t)b->most_groups + 1 + ((size_t)b->most_connectors + 7) / 8);
 }
 

@@ -69,6 +69,9 @@ typedef struct wattfill_batch {
  * chain of parents never ends. */
 int64_t wattfill_plant(wattfill_batch *batch, int64_t *scratch);
 
+/* More connectors than a register has lanes: room that rows of scratch are written over by. */
+#define WATTFILL_SLACK 8
+
 /* How many bytes of scratch one call of wattfill_solve needs; aligned for doubles. */
 size_t wattfill_scratch_size(const wattfill_batch *batch);
 

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Small groups, several in flight. One after another they are all latency: sums across a register,
+ * a division, a branch that nobody predicts, each waiting for the one before. So the bounds of a
+ * few groups are brought in; then all of them draw at their levels, and one set of registers,
+ * with a lane for each group, says where each looks next; and at the end all powers go out.
+ */
+#ifndef WATTFILL_FLIGHT_H
+#define WATTFILL_FLIGHT_H
+
+#include "level.h"
+#include "order.h"
+#include "row.h"
+
+enum {
+    IN_FLIGHT = 8,
+    REGISTERS = IN_FLIGHT / LANES,
+    SMALL = 256 /* connectors of a small group, at most */
+};
+/* A part of a grain: everybody who rises at a level draws one more a sliver above it, and all of a
+ * group together less than a grain. Up to its capacity a group draws less than (SMALL + 1) *
+ * (SMALL_CAPACITY + 1) grains, so that sums of slivers are exact too. */
+#define SLIVER 0x1p-9
+#define SMALL_CAPACITY 0x1p34
+
+typedef struct {
+    int n;
+    int64_t group[IN_FLIGHT];
+    pool row[IN_FLIGHT];
+    /* In grains; of those who take no part 0. */
+    double budget[IN_FLIGHT], level[IN_FLIGHT], lightest[IN_FLIGHT], grain[IN_FLIGHT];
+    lanes least[IN_FLIGHT], most[IN_FLIGHT], drawn[IN_FLIGHT], slope[IN_FLIGHT];
+    double *room;
+    double bounds[3 * IN_FLIGHT * SMALL];
+} flight;
+
+static inline void clear(flight *f)
+{
+    f->n = 0;
+    f->room = f->bounds;
+}
+
+/* What a row draws a sliver above a level. */
+ALWAYS_INLINE lanes draw_of_slivers(const pool *p, double level)
+{
+    lanes one = all(0.0), other = one, want = all(level + SLIVER);
+    int64_t k = 0;
+    for (; k + 2 * LANES <= p->n; k += 2 * LANES) {
+        one += smaller(larger(load(p->minimum + k), want), load(p->maximum + k));
+        other += smaller(larger(load(p->minimum + k + LANES), want), load(p->maximum + k + LANES));
+    }
+    for (; k < p->n; k += LANES)
+        one += smaller(larger(get(p->minimum + k, p->n - k), want), get(p->maximum + k, p->n - k));
+    return one + other;
+}
+
+/* Of a group that wants more than its budget, leave the bounds of the tier that it binds as they
+ * are; who stands higher has the maximum, who stands lower the minimum. */
+static void narrow_to_tier(const pool *p, const int64_t *priority, double left)
+{
+    double *minimum = p->minimum, *maximum = p->maximum, spread;
+    int64_t n = p->n, tier, next = priority[0];
+    for (int64_t i = 0; i < n; ++i) next = priority[i] > next ? priority[i] : next;
+    /* Some tier does not fit, so this ends with it. */
+    do {
+        tier = next;
+        next = INT64_MIN;
+        spread = 0.0;
+#pragma omp simd reduction(+ : spread) reduction(max : next)
+        for (int64_t i = 0; i < n; ++i) {
+            spread += priority[i] == tier && maximum[i] > minimum[i] ? maximum[i] - minimum[i] : 0.0;
+            int64_t lower = priority[i] < tier ? priority[i] : INT64_MIN;
+            next = lower > next ? lower : next;
+        }
+        left -= spread;
+    } while (left >= 0.0 && next < tier);
+    for (int64_t i = 0; i < n; ++i) {
+        double low = minimum[i], high = maximum[i];
+        minimum[i] = priority[i] > tier && high > low ? high : low;
+        maximum[i] = priority[i] < tier && high > low ? low : high;
+    }
+}
+
+/* Bring in the connectors of group g, which may use `budget` grains, and let it take off. */
+ALWAYS_INLINE void take_off(const wattfill_batch *b, const grid *in, rule by, contents has,
+                            flight *f, int64_t g, double budget, doubts *d)
+{
+    int64_t i = b->offsets[g], n = b->offsets[g + 1] - i, room = (n + LANES - 1) / LANES * LANES;
+    int j = f->n++;
+    pool p = {f->room, f->room + room, by == EQUAL ? NULL : f->room + 2 * room, n};
+    double level = budget / at_least((double)n, 1.0);
+    if (b->guess && b->guess[g] >= 0.0) level = guess_in(in, b->guess[g]);
+    level = at_least(floor(at_most(level, budget)), 1.0);
+    row_sums s = row_in(b, in, has, level + SLIVER, i, n, p.minimum, p.maximum, d);
+    f->room += (by == EQUAL ? 2 : 3) * room;
+    if (by != EQUAL) memcpy(p.weight, b->weight + i, (size_t)n * sizeof *p.weight);
+    if (b->priority && n > 0) {
+        double least = sum(s.least);
+        if (least <= budget && budget < sum(s.most)) {
+            narrow_to_tier(&p, b->priority + i, budget - least);
+            if (by == EQUAL) s.drawn = draw_of_slivers(&p, level);
+        }
+    }
+    if (by != EQUAL) {
+        weights w = weigh(&p);
+        f->lightest[j] = w.lightest;
+        f->grain[j] = grain_of(w.heaviest);
+        level = b->guess && b->guess[g] >= 0.0 ? guess_in(in, b->guess[g]) : budget / w.sum;
+    }
+    f->group[j] = g;
+    f->row[j] = p;
+    f->budget[j] = budget;
+    f->level[j] = level;
+    f->least[j] = s.least;
+    f->most[j] = s.most;
+    f->drawn[j] = s.drawn;
+}
+
+/* Hand out what steps leave over, one each to those who rise, in admission order. */
+static double hand_out(const wattfill_batch *b, const pool *p, int64_t start, double level,
+                       double left)
+{
+    int64_t line[SMALL], spare[SMALL], n = 0;
+    double handed = 0.0;
+    for (int64_t i = 0; i < p->n; ++i)
+        if (p->minimum[i] <= level && level < p->maximum[i]) line[n++] = start + i;
+    /* Others than the binding tier do not rise. */
+    if (b->rank) put_in_line(b, NULL, line, n, spare);
+    for (int64_t at = 0; at < n && handed < left; ++at, ++handed)
+        p->minimum[line[at] - start] = level + 1.0;
+    return handed;
+}
+
+ALWAYS_INLINE void draw_row(rule by, flight *f, int j)
+{
+    if (by == EQUAL) {
+        f->drawn[j] = draw_of_slivers(&f->row[j], f->level[j]);
+    } else {
+        draw d = draw_at(by, f->level[j], &f->row[j]);
+        f->drawn[j] = d.drawn;
+        f->slope[j] = d.slope;
+    }
+}
+
+ALWAYS_INLINE void look_register(rule by, flight *f, search *s, int r, int guess)
+{
+    lanes drawn = sums_of(f->drawn + r * LANES), slope;
+    if (by == EQUAL) {
+        lanes whole = whole_below(drawn);
+        slope = (drawn - whole) * all(1.0 / SLIVER);
+        drawn = whole;
+    } else {
+        slope = sums_of(f->slope + r * LANES);
+    }
+    look(by, s, drawn, slope, guess);
+    store(f->level + r * LANES, s->level);
+}
+
+/* Find the levels of all groups in flight and land them: powers go out, and levels, used and needed
+ * in grains. Groups whose minimums do not fit are put on a list; returns how many. */
+ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, contents has, flight *f,
+                           int64_t *waiting)
+{
+    search s[REGISTERS];
+    lanes least[REGISTERS], most[REGISTERS];
+    flags bound[REGISTERS];
+    unsigned flying = 0, fitting = 0;
+    for (int j = f->n; j < IN_FLIGHT; ++j) {
+        f->budget[j] = f->level[j] = 0.0;
+        f->lightest[j] = f->grain[j] = 1.0;
+        f->least[j] = f->most[j] = f->drawn[j] = f->slope[j] = all(0.0);
+    }
+    for (int r = 0; r < REGISTERS; ++r) {
+        lanes budget = load(f->budget + r * LANES);
+        least[r] = sums_of(f->least + r * LANES);
+        most[r] = sums_of(f->most + r * LANES);
+        flags fits = is_above(budget + all(1.0), least[r]);
+        bound[r] = both(fits, is_above(most[r], budget));
+        begin(by, &s[r], bound[r], budget, least[r], load(f->lightest + r * LANES),
+              load(f->grain + r * LANES));
+        s[r].level = load(f->level + r * LANES);
+        if (by != EQUAL) {
+            go_to(by, &s[r], s[r].level);
+            store(f->level + r * LANES, s[r].level);
+        }
+        flying |= bits(bound[r]) << (r * LANES);
+        fitting |= bits(fits) << (r * LANES);
+    }
+    if (by != EQUAL)
+        for (int j = 0; j < f->n; ++j)
+            if (flying >> j & 1) draw_row(by, f, j);
+    for (int guess = 1; flying && guess <= MOST_GUESSES; ++guess) {
+        flying = 0;
+        for (int r = 0; r < REGISTERS; ++r) {
+            look_register(by, f, &s[r], r, guess);
+            flying |= bits(s[r].open) << (r * LANES);
+        }
+        for (int j = 0; j < f->n; ++j)
+            if (flying >> j & 1) draw_row(by, f, j);
+    }
+    double used[IN_FLIGHT], needed[IN_FLIGHT];
+    int64_t n_waiting = 0;
+    for (int r = 0; r < REGISTERS; ++r) {
+        store(f->level + r * LANES, choose(bound[r], s[r].below, all(INFINITY)));
+        store(used + r * LANES, choose(bound[r], s[r].used, most[r]));
+        store(needed + r * LANES, least[r]);
+    }
+    for (int j = 0; j < f->n; ++j) {
+        int64_t g = f->group[j], i = b->offsets[g];
+        if (!(fitting >> j & 1)) {
+            waiting[n_waiting++] = g;
+            continue;
+        }
+        double level = f->level[j], left = f->budget[j] - used[j];
+        const pool *p = &f->row[j];
+        if (has & STEPS && level < INFINITY && left >= 1.0)
+            used[j] += hand_out(b, p, i, level, left);
+        row_out(b, in, by, has, p, i, level);
+        if (b->reason) explain(b, p, g, level);
+        b->level[g] = level;
+        b->used[g] = used[j];
+        b->needed[g] = needed[j];
+    }
+    clear(f);
+    return n_waiting;
+}
+
+#endif
