@@ -17,9 +17,8 @@ enum {
     REGISTERS = IN_FLIGHT / LANES,
     SMALL = 256 /* connectors of a small group, at most */
 };
-/* A part of a grain: everybody who rises at a level draws one more a sliver above it, and all of a
- * group together less than a grain. Up to its capacity a group draws less than (SMALL + 1) *
- * (SMALL_CAPACITY + 1) grains, so that sums of slivers are exact too. */
+/* Up to its capacity a group draws less than (SMALL + 1) * (SMALL_CAPACITY + 1) grains, so that sums
+ * with slivers are exact too. */
 #define SLIVER 0x1p-9
 #define SMALL_CAPACITY 0x1p34
 
@@ -28,7 +27,7 @@ typedef struct {
     int64_t group[IN_FLIGHT];
     pool row[IN_FLIGHT];
     /* In grains; of those who take no part 0. */
-    double budget[IN_FLIGHT], level[IN_FLIGHT], lightest[IN_FLIGHT], grain[IN_FLIGHT];
+    double budget[IN_FLIGHT], level[IN_FLIGHT], grain[IN_FLIGHT];
     lanes least[IN_FLIGHT], most[IN_FLIGHT], drawn[IN_FLIGHT], slope[IN_FLIGHT];
     double *room;
     double bounds[3 * IN_FLIGHT * SMALL];
@@ -40,45 +39,46 @@ static inline void clear(flight *f)
     f->room = f->bounds;
 }
 
-/* What a row draws a sliver above a level. */
-ALWAYS_INLINE lanes draw_of_slivers(const pool *p, double level)
-{
-    lanes one = all(0.0), other = one, want = all(level + SLIVER);
-    int64_t k = 0;
-    for (; k + 2 * LANES <= p->n; k += 2 * LANES) {
-        one += smaller(larger(load(p->minimum + k), want), load(p->maximum + k));
-        other += smaller(larger(load(p->minimum + k + LANES), want), load(p->maximum + k + LANES));
-    }
-    for (; k < p->n; k += LANES)
-        one += smaller(larger(get(p->minimum + k, p->n - k), want), get(p->maximum + k, p->n - k));
-    return one + other;
-}
-
 /* Of a group that wants more than its budget, leave the bounds of the tier that it binds as they
- * are; who stands higher has the maximum, who stands lower the minimum. */
-static void narrow_to_tier(const pool *p, const int64_t *priority, double left)
+ * are; who stands higher has the maximum, who stands lower the minimum. `left` is what the
+ * minimums leave. Returns what is drawn at a level then; `tiers` has room for the priorities. */
+static lanes narrow_to_tier(const pool *p, const int64_t *priority, integers *tiers, double left,
+                            double level)
 {
-    double *minimum = p->minimum, *maximum = p->maximum, spread;
-    int64_t n = p->n, tier, next = priority[0];
-    for (int64_t i = 0; i < n; ++i) next = priority[i] > next ? priority[i] : next;
-    /* Some tier does not fit, so this ends with it. */
+    int64_t n = (p->n + LANES - 1) / LANES;
+    integers highest = all_integers(INT64_MIN);
+    for (int64_t k = 0; k < n; ++k) {
+        tiers[k] = get_integers(priority + k * LANES, p->n - k * LANES);
+        highest = higher(highest, tiers[k]);
+    }
+    integers tier, next = all_integers(highest_of(highest));
+    double wanted_at_once;
+    /* Each round ends with a lower tier, and some tier does not fit. */
     do {
         tier = next;
-        next = INT64_MIN;
-        spread = 0.0;
-#pragma omp simd reduction(+ : spread) reduction(max : next)
-        for (int64_t i = 0; i < n; ++i) {
-            spread += priority[i] == tier && maximum[i] > minimum[i] ? maximum[i] - minimum[i] : 0.0;
-            int64_t lower = priority[i] < tier ? priority[i] : INT64_MIN;
-            next = lower > next ? lower : next;
+        lanes wanted = all(0.0);
+        next = all_integers(INT64_MIN);
+        for (int64_t k = 0; k < n; ++k) {
+            flags lower = is_higher(tier, tiers[k]);
+            lanes width = load(p->maximum + k * LANES) - load(p->minimum + k * LANES);
+            wanted += choose(lower, all(0.0), larger(width, all(0.0)));
+            next = higher(next, choose_integers(lower, tiers[k], next));
         }
-        left -= spread;
-    } while (left >= 0.0 && next < tier);
-    for (int64_t i = 0; i < n; ++i) {
-        double low = minimum[i], high = maximum[i];
-        minimum[i] = priority[i] > tier && high > low ? high : low;
-        maximum[i] = priority[i] < tier && high > low ? low : high;
+        next = all_integers(highest_of(next));
+        wanted_at_once = sum(wanted);
+    } while (wanted_at_once <= left);
+    lanes drawn = all(0.0);
+    for (int64_t k = 0; k < n; ++k) {
+        double *minimum = p->minimum + k * LANES, *maximum = p->maximum + k * LANES;
+        lanes low = load(minimum), high = load(maximum);
+        flags takes_part = is_above(high, low);
+        lanes new_low = choose(both(takes_part, is_higher(tiers[k], tier)), high, low);
+        high = choose(both(takes_part, is_higher(tier, tiers[k])), low, high);
+        store(minimum, new_low);
+        store(maximum, high);
+        drawn += smaller(larger(new_low, all(level)), high);
     }
+    return drawn;
 }
 
 /* Bring in the connectors of group g, which may use `budget` grains, and let it take off. */
@@ -93,19 +93,22 @@ ALWAYS_INLINE void take_off(const wattfill_batch *b, const grid *in, rule by, co
     level = at_least(floor(at_most(level, budget)), 1.0);
     row_sums s = row_in(b, in, has, level + SLIVER, i, n, p.minimum, p.maximum, d);
     f->room += (by == EQUAL ? 2 : 3) * room;
-    if (by != EQUAL) memcpy(p.weight, b->weight + i, (size_t)n * sizeof *p.weight);
     if (b->priority && n > 0) {
         double least = sum(s.least);
         if (least <= budget && budget < sum(s.most)) {
-            narrow_to_tier(&p, b->priority + i, budget - least);
-            if (by == EQUAL) s.drawn = draw_of_slivers(&p, level);
+            integers tiers[SMALL / LANES];
+            s.drawn = narrow_to_tier(&p, b->priority + i, tiers, budget - least, level + SLIVER);
         }
     }
     if (by != EQUAL) {
-        weights w = weigh(&p);
-        f->lightest[j] = w.lightest;
-        f->grain[j] = grain_of(w.heaviest);
-        level = b->guess && b->guess[g] >= 0.0 ? guess_in(in, b->guess[g]) : budget / w.sum;
+        weights w = {all(0.0), all(0.0)};
+        for (int64_t k = 0; k < n; k += LANES) {
+            lanes weight = get(b->weight + i + k, n - k);
+            store(p.weight + k, weight);
+            weigh(&w, weight, get(p.minimum + k, n - k), get(p.maximum + k, n - k));
+        }
+        f->grain[j] = grain_of(most_of(w.heaviest));
+        level = b->guess && b->guess[g] >= 0.0 ? guess_in(in, b->guess[g]) : budget / sum(w.sum);
     }
     f->group[j] = g;
     f->row[j] = p;
@@ -121,20 +124,21 @@ static double hand_out(const wattfill_batch *b, const pool *p, int64_t start, do
                        double left)
 {
     int64_t line[SMALL], spare[SMALL], n = 0;
-    double handed = 0.0;
-    for (int64_t i = 0; i < p->n; ++i)
-        if (p->minimum[i] <= level && level < p->maximum[i]) line[n++] = start + i;
+    for (int64_t i = 0; i < p->n; ++i) {
+        line[n] = start + i;
+        n += (p->minimum[i] <= level) & (level < p->maximum[i]);
+    }
     /* Others than the binding tier do not rise. */
     if (b->rank) put_in_line(b, NULL, line, n, spare);
-    for (int64_t at = 0; at < n && handed < left; ++at, ++handed)
-        p->minimum[line[at] - start] = level + 1.0;
-    return handed;
+    if ((double)n > left) n = (int64_t)left;
+    for (int64_t at = 0; at < n; ++at) p->minimum[line[at] - start] = level + 1.0;
+    return (double)n;
 }
 
 ALWAYS_INLINE void draw_row(rule by, flight *f, int j)
 {
     if (by == EQUAL) {
-        f->drawn[j] = draw_of_slivers(&f->row[j], f->level[j]);
+        f->drawn[j] = draw_of_slivers(&f->row[j], f->level[j] + SLIVER);
     } else {
         draw d = draw_at(by, f->level[j], &f->row[j]);
         f->drawn[j] = d.drawn;
@@ -167,7 +171,7 @@ ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, con
     unsigned flying = 0, fitting = 0;
     for (int j = f->n; j < IN_FLIGHT; ++j) {
         f->budget[j] = f->level[j] = 0.0;
-        f->lightest[j] = f->grain[j] = 1.0;
+        f->grain[j] = 1.0;
         f->least[j] = f->most[j] = f->drawn[j] = f->slope[j] = all(0.0);
     }
     for (int r = 0; r < REGISTERS; ++r) {
@@ -176,8 +180,7 @@ ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, con
         most[r] = sums_of(f->most + r * LANES);
         flags fits = is_above(budget + all(1.0), least[r]);
         bound[r] = both(fits, is_above(most[r], budget));
-        begin(by, &s[r], bound[r], budget, least[r], load(f->lightest + r * LANES),
-              load(f->grain + r * LANES));
+        begin(by, &s[r], bound[r], budget, least[r], load(f->grain + r * LANES));
         s[r].level = load(f->level + r * LANES);
         if (by != EQUAL) {
             go_to(by, &s[r], s[r].level);

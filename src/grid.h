@@ -49,19 +49,26 @@ ALWAYS_INLINE lanes quanta_up(const grid *by, int all_sizes, lanes x)
     return whole_above(y - reach);
 }
 
-/* Steps in q quanta, down and up. The quotient is off by one at most, where q / step is rounded;
- * from 2**53 quanta on nothing needs to be exact. */
-ALWAYS_INLINE lanes steps_down(const grid *by, lanes q)
+/* Whole steps at or below q quanta, and at or above. Below 2**42 quanta the rounding error of a
+ * quotient is far less than half a quantum is in steps; above, it can be off by one. */
+ALWAYS_INLINE lanes steps_down(const grid *by, int all_sizes, lanes q)
 {
-    lanes n = whole_below(q * all(by->one_by)), step = all(by->step), one = all(1.0);
-    n = choose(is_above(n * step, q), n - one, n);
-    return choose(is_above((n + one) * step, q), n, n + one);
+    lanes n = whole_below((q + all(0.5)) * all(by->one_by)), one = all(1.0);
+    if (all_sizes) {
+        n = choose(is_above(n * all(by->step), q), n - one, n);
+        n = choose(is_above((n + one) * all(by->step), q), n, n + one);
+    }
+    return n;
 }
 
-ALWAYS_INLINE lanes steps_up(const grid *by, lanes q)
+ALWAYS_INLINE lanes steps_up(const grid *by, int all_sizes, lanes q)
 {
-    lanes n = steps_down(by, q);
-    return choose(is_above(q, n * all(by->step)), n + all(1.0), n);
+    lanes n = whole_above((q - all(0.5)) * all(by->one_by)), one = all(1.0);
+    if (all_sizes) {
+        n = choose(is_above(q, n * all(by->step)), n + one, n);
+        n = choose(is_above(q, (n - one) * all(by->step)), n, n - one);
+    }
+    return n;
 }
 
 /* Bounds in grains, NaN where they are. With steps there may be none between them: then they are 1
@@ -72,8 +79,8 @@ ALWAYS_INLINE void bounds_in(const grid *by, int all_sizes, int steps, lanes low
     *maximum = quanta_down(by, all_sizes, high);
     *minimum = smaller(*maximum, quanta_up(by, all_sizes, low));
     if (steps) {
-        *maximum = steps_down(by, *maximum);
-        *minimum = steps_up(by, *minimum);
+        *maximum = steps_down(by, all_sizes, *maximum);
+        *minimum = steps_up(by, all_sizes, *minimum);
         flags none = is_above(*minimum, *maximum);
         *minimum = choose(none, all(1.0), *minimum);
         *maximum = choose(none, all(0.0), *maximum);

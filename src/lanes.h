@@ -68,6 +68,18 @@ ALWAYS_INLINE flags both(flags f, flags g) { return f & g; }
 ALWAYS_INLINE flags except(flags f, flags g) { return f & (flags)~g; }
 ALWAYS_INLINE lanes choose(flags f, lanes yes, lanes no) { return _mm512_mask_mov_pd(no, f, yes); }
 ALWAYS_INLINE lanes only(flags f, lanes x) { return _mm512_maskz_mov_pd(f, x); }
+typedef __m512i integers;
+ALWAYS_INLINE integers all_integers(int64_t x) { return _mm512_set1_epi64(x); }
+ALWAYS_INLINE integers get_integers(const int64_t *from, int64_t n)
+{
+    return _mm512_maskz_loadu_epi64(n < LANES ? first_lanes(n) : (flags)-1, from);
+}
+ALWAYS_INLINE flags is_higher(integers x, integers y) { return _mm512_cmpgt_epi64_mask(x, y); }
+ALWAYS_INLINE integers higher(integers x, integers y) { return _mm512_max_epi64(x, y); }
+ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no)
+{
+    return _mm512_mask_mov_epi64(no, f, yes);
+}
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
 {
@@ -141,6 +153,22 @@ ALWAYS_INLINE lanes choose(flags f, lanes yes, lanes no)
     return _mm256_blendv_pd(no, yes, _mm256_castsi256_pd(f));
 }
 ALWAYS_INLINE lanes only(flags f, lanes x) { return _mm256_and_pd(_mm256_castsi256_pd(f), x); }
+typedef __m256i integers;
+ALWAYS_INLINE integers all_integers(int64_t x) { return _mm256_set1_epi64x(x); }
+ALWAYS_INLINE integers get_integers(const int64_t *from, int64_t n)
+{
+    if (n >= LANES) return _mm256_loadu_si256((const __m256i *)from);
+    return _mm256_maskload_epi64((const long long *)from, first_lanes(n));
+}
+ALWAYS_INLINE flags is_higher(integers x, integers y) { return _mm256_cmpgt_epi64(x, y); }
+ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no)
+{
+    return _mm256_blendv_epi8(no, yes, f);
+}
+ALWAYS_INLINE integers higher(integers x, integers y)
+{
+    return choose_integers(is_higher(x, y), x, y);
+}
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
 {
     __m256i each = _mm256_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)from));
@@ -186,8 +214,8 @@ ALWAYS_INLINE lanes smaller(lanes x, lanes y) { return x < y ? x : y; }
 ALWAYS_INLINE lanes whole_below(lanes x) { return floor(x); }
 ALWAYS_INLINE lanes whole_above(lanes x) { return ceil(x); }
 #else
-/* Adding 2**52 rounds to a whole number, for -1 <= x: for processors without an instruction for it.
- * From 2**52 on every double is whole. */
+/* Adding 2**52 rounds to a whole number, for 0 <= x: for processors without an instruction for it.
+ * From 2**52 on every double is whole. Nobody asks for less than 0 but to round up from above -1. */
 ALWAYS_INLINE lanes nearest_whole(lanes x) { return x < 0x1p52 ? (x + 0x1p52) - 0x1p52 : x; }
 ALWAYS_INLINE lanes whole_below(lanes x)
 {
@@ -196,7 +224,7 @@ ALWAYS_INLINE lanes whole_below(lanes x)
 }
 ALWAYS_INLINE lanes whole_above(lanes x)
 {
-    double n = nearest_whole(x);
+    double n = nearest_whole(x < 0.0 ? 0.0 : x);
     return n < x ? n + 1.0 : n;
 }
 #endif
@@ -206,6 +234,12 @@ ALWAYS_INLINE flags both(flags f, flags g) { return f & g; }
 ALWAYS_INLINE flags except(flags f, flags g) { return f & !g; }
 ALWAYS_INLINE lanes choose(flags f, lanes yes, lanes no) { return f ? yes : no; }
 ALWAYS_INLINE lanes only(flags f, lanes x) { return f ? x : 0.0; }
+typedef int64_t integers;
+ALWAYS_INLINE integers all_integers(int64_t x) { return x; }
+ALWAYS_INLINE integers get_integers(const int64_t *from, int64_t n) { return n > 0 ? *from : 0; }
+ALWAYS_INLINE flags is_higher(integers x, integers y) { return x > y; }
+ALWAYS_INLINE integers higher(integers x, integers y) { return x > y ? x : y; }
+ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no) { return f ? yes : no; }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8]) { return from[0] != 0; }
 ALWAYS_INLINE lanes next_double(lanes x)
@@ -264,6 +298,22 @@ ALWAYS_INLINE double sum(lanes x)
     store(each, x);
     for (int j = 0; j < LANES; ++j) total += each[j];
     return total;
+}
+
+ALWAYS_INLINE double most_of(lanes x)
+{
+    double each[LANES], most = 0.0;
+    store(each, x);
+    for (int j = 0; j < LANES; ++j) most = at_least(most, each[j]);
+    return most;
+}
+
+ALWAYS_INLINE int64_t highest_of(integers x)
+{
+    int64_t each[LANES], most = INT64_MIN;
+    memcpy(each, &x, sizeof each);
+    for (int j = 0; j < LANES; ++j) most = each[j] > most ? each[j] : most;
+    return most;
 }
 
 #endif

@@ -49,16 +49,19 @@ ALWAYS_INLINE lanes share(rule by, lanes level, lanes weight, lanes minimum, lan
     return smaller(larger(minimum, wanted(by, level, weight, maximum)), maximum);
 }
 
-/* What a pool draws at a level, and by how much that grows as the level grows by one. */
+/* What a pool draws at a level, and by how much that grows as the level grows by one: with the EQUAL
+ * rule exactly; with the others, who stands where he stops rising may still be counted. */
 typedef struct {
     lanes drawn, slope;
 } draw;
 
 ALWAYS_INLINE void add_draw(rule by, lanes level, lanes weight, lanes minimum, lanes maximum, draw *d)
 {
-    lanes want = wanted(by, level, weight, maximum);
-    d->drawn += smaller(larger(minimum, want), maximum);
-    d->slope += only(except(is_above(maximum, want), is_above(minimum, want)), weight);
+    lanes want = wanted(by, level, weight, maximum), q = smaller(larger(minimum, want), maximum);
+    flags rising = by == EQUAL ? except(is_above(maximum, want), is_above(minimum, want))
+                               : is_same(q, want);
+    d->drawn += q;
+    d->slope += only(rising, weight);
 }
 
 ALWAYS_INLINE draw draw_at(rule by, double level, const pool *p)
@@ -133,16 +136,16 @@ ALWAYS_INLINE void look(rule by, search *s, lanes drawn, lanes slope, int guess)
     go_to(by, s, choose(halve ? s->open : is_same(slope, all(0.0)), all(INFINITY), newton));
 }
 
-/* Begin to search where the minimums, which add up to `least`, fit the budget and the maximums do not.
- * `lightest` and `heaviest` are weights of who can rise. */
-ALWAYS_INLINE void begin(rule by, search *s, flags open, lanes budget, lanes least, lanes lightest,
-                         lanes grain)
+/* Begin to search where the minimums, which add up to `least`, fit the budget and the maximums do
+ * not. */
+ALWAYS_INLINE void begin(rule by, search *s, flags open, lanes budget, lanes least, lanes grain)
 {
     s->open = open;
     s->budget = budget;
     s->used = least;
     s->below = all(0.0);
-    s->above = by == EQUAL ? budget + all(1.0) : all(2.0) * (budget + all(2.0)) / lightest;
+    s->above = all(INFINITY);
+    if (by == EQUAL) s->above = budget + all(1.0);
     s->grain = grain;
     s->per_grain = all(1.0) / grain;
 }
@@ -164,54 +167,76 @@ typedef struct {
     double level, next, used;
 } mark;
 
-/* Weights of those who can rise. */
+/* The sum of the weights of a pool, and the heaviest of those who can rise. */
 typedef struct {
-    double lightest, heaviest, sum;
+    lanes sum, heaviest;
 } weights;
 
-ALWAYS_INLINE weights weigh(const pool *p)
+ALWAYS_INLINE void weigh(weights *w, lanes weight, lanes minimum, lanes maximum)
 {
-    lanes lightest = all(INFINITY), heaviest = all(0.0), total = all(0.0);
-    for (int64_t k = 0; k < p->n; k += LANES) {
-        lanes weight = get(p->weight + k, p->n - k);
-        flags rising = is_above(get(p->maximum + k, p->n - k), get(p->minimum + k, p->n - k));
-        lightest = smaller(lightest, choose(rising, weight, lightest));
-        heaviest = larger(heaviest, only(rising, weight));
-        total += only(rising, weight);
-    }
-    weights w = {INFINITY, 0.0, sum(total)};
-    for (int j = 0; j < LANES; ++j) {
-        w.lightest = at_most(w.lightest, lane(lightest, j));
-        w.heaviest = at_least(w.heaviest, lane(heaviest, j));
-    }
-    return w;
+    w->sum += weight;
+    w->heaviest = larger(w->heaviest, only(is_above(maximum, minimum), weight));
 }
 
-/* The highest level on the grid at which the pool draws at most `budget`. Its minimums, which add up
- * to `least`, fit and its maximums do not. Looked for at `guess` first, if that is a number. */
-ALWAYS_INLINE mark highest(rule by, const pool *p, double budget, double guess)
+/* A part of a grain: everybody of n who rises at a level draws one more a sliver above it, and all
+ * together less than a grain. */
+ALWAYS_INLINE double sliver_of(int64_t n)
+{
+    double sliver = 0x1p-9;
+    while (sliver * (double)n >= 1.0) sliver *= 0.5;
+    return sliver;
+}
+
+/* What a pool draws at a level and a sliver, of which the whole grains are drawn at the level. */
+ALWAYS_INLINE lanes draw_of_slivers(const pool *p, double level)
+{
+    lanes one = all(0.0), other = one, want = all(level);
+    int64_t k = 0;
+    for (; k + 2 * LANES <= p->n; k += 2 * LANES) {
+        one += smaller(larger(load(p->minimum + k), want), load(p->maximum + k));
+        other += smaller(larger(load(p->minimum + k + LANES), want), load(p->maximum + k + LANES));
+    }
+    for (; k < p->n; k += LANES)
+        one += smaller(larger(get(p->minimum + k, p->n - k), want), get(p->maximum + k, p->n - k));
+    return one + other;
+}
+
+/* The highest level on the grid at which the pool draws at most `budget`. Its minimums fit,
+ * its maximums, `wanted` together, do not. Looked for at `guess` first, if that is a number. */
+ALWAYS_INLINE mark highest(rule by, const pool *p, double budget, double wanted, double guess)
 {
     search s;
-    weights w = {1.0, 1.0, (double)p->n};
-    if (by != EQUAL) w = weigh(p);
-    begin(by, &s, is_same(all(0.0), all(0.0)), all(budget), all(0.0), all(w.lightest),
-          all(grain_of(w.heaviest)));
-    go_to(by, &s, all(guess >= 0.0 ? guess : budget / w.sum));
+    weights w = {all(0.0), all(0.0)};
+    if (by != EQUAL)
+        for (int64_t k = 0; k < p->n; k += LANES)
+            weigh(&w, get(p->weight + k, p->n - k), get(p->minimum + k, p->n - k),
+                  get(p->maximum + k, p->n - k));
+    begin(by, &s, is_same(all(0.0), all(0.0)), all(budget), all(0.0),
+          all(grain_of(most_of(w.heaviest))));
+    go_to(by, &s, all(guess >= 0.0 ? guess : budget / (by == EQUAL ? (double)p->n : sum(w.sum))));
+    double sliver = sliver_of(p->n);
+    int exact = by == EQUAL && wanted < 0x1p52 * sliver;
     for (int i = 1; bits(s.open) && i <= MOST_GUESSES; ++i) {
-        draw d = draw_at(by, lane(s.level, 0), p);
-        look(by, &s, all(sum(d.drawn)), all(sum(d.slope)), i);
+        double level = lane(s.level, 0);
+        if (exact) {
+            double drawn = sum(draw_of_slivers(p, level + sliver)), whole = floor(drawn);
+            look(by, &s, all(whole), all((drawn - whole) / sliver), i);
+        } else {
+            draw d = draw_at(by, level, p);
+            look(by, &s, all(sum(d.drawn)), all(sum(d.slope)), i);
+        }
     }
     assert(!bits(s.open));
     double level = lane(s.below, 0);
     return (mark){level, by == EQUAL ? level + 1.0 : lane(s.above, 0), lane(s.used, 0)};
 }
 
-static mark highest_level(rule by, const pool *p, double budget, double guess)
+static mark highest_level(rule by, const pool *p, double budget, double wanted, double guess)
 {
     switch (by) {
-    case WEIGHTED: return highest(WEIGHTED, p, budget, guess);
-    case WEBSTER: return highest(WEBSTER, p, budget, guess);
-    default: return highest(EQUAL, p, budget, guess);
+    case WEIGHTED: return highest(WEIGHTED, p, budget, wanted, guess);
+    case WEBSTER: return highest(WEBSTER, p, budget, wanted, guess);
+    default: return highest(EQUAL, p, budget, wanted, guess);
     }
 }
 

@@ -8,9 +8,7 @@
 #include "wattfill.h"
 
 #include "flight.h"
-#include "level.h"
-#include "order.h"
-#include "row.h"
+#include "large.h"
 
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
@@ -70,7 +68,7 @@ static inline double take_capacity(const wattfill_batch *b, const grid *in, int6
 
 static inline double to_grains(const grid *in, double quanta)
 {
-    return in->step > 0.0 ? lane(steps_down(in, all(quanta)), 0) : quanta;
+    return in->step > 0.0 ? lane(steps_down(in, 1, all(quanta)), 0) : quanta;
 }
 
 ALWAYS_INLINE double sum_of(const double *x, int64_t n)
@@ -113,7 +111,7 @@ static int take_in(tree *t)
         n += m;
     }
     t->begin[t->n_groups] = n;
-    memcpy(t->power, t->maximum, (size_t)n * sizeof *t->power);
+    if (t->power != t->maximum) memcpy(t->power, t->maximum, (size_t)n * sizeof *t->power);
     return !is_doubtful(&d);
 }
 
@@ -188,10 +186,11 @@ static double guess_of(const tree *t, int64_t g)
 }
 
 /* Fill connectors start..stop - 1 of group g, who want more than `budget`, in one go. */
-static double fill_at_once(tree *t, int64_t g, int64_t start, int64_t stop, double budget)
+static double fill_at_once(tree *t, int64_t g, int64_t start, int64_t stop, double budget,
+                           double wanted)
 {
     pool p = connectors(t, start, stop);
-    double level = highest_level(t->by, &p, budget, guess_of(t, g)).level;
+    double level = highest_level(t->by, &p, budget, wanted, guess_of(t, g)).level;
     clip_to_level(t->by, &p, level);
     if (t->batch->bound_by)
         for (int64_t i = start; i < stop; ++i) hold(t, i, given(t, level, i), g);
@@ -232,7 +231,7 @@ static double fill_in_line(tree *t, int64_t g, int64_t start, int64_t stop, doub
             left -= wanted - minimums;
         } else {
             pool p = {t->low, t->high, t->heavy, n};
-            mark m = highest_level(t->by, &p, left + minimums, guess_of(t, g));
+            mark m = highest_level(t->by, &p, left + minimums, wanted, guess_of(t, g));
             level = m.level;
             left += minimums;
             for (int64_t j = 0; j < n; ++j) left -= at_most(given(t, level, who[j]), t->high[j]);
@@ -266,7 +265,7 @@ static void fill(tree *t)
         t->wanted[k] += sum_of(t->power + t->begin[k], stop - t->begin[k]);
         if (t->wanted[k] > t->usable[k]) {
             level = in_line ? fill_in_line(t, g, start, stop, t->usable[k])
-                            : fill_at_once(t, g, start, stop, t->usable[k]);
+                            : fill_at_once(t, g, start, stop, t->usable[k], t->wanted[k]);
             t->wanted[k] = sum_of(t->power + start, stop - start);
         }
         b->level[g] = level_out(&t->in, level);
@@ -318,30 +317,16 @@ static int solve_tree(tree *t, int64_t root)
     return 1;
 }
 
-/* One group that is alone and large, and whose connectors differ in nothing but their bounds.
- * Returns 0, with nothing of use written, where its minimums do not fit or one may be malformed. */
-static int solve_alone(tree *t, int64_t g, double budget)
+/* A group that is not small, by the way that suits its size. Returns 0, with nothing of use written,
+ * where its minimums do not fit or a connector is malformed. */
+static int solve_one(tree *t, int64_t g, double budget)
 {
     const wattfill_batch *b = t->batch;
-    int64_t i = b->offsets[g], n = b->offsets[g + 1] - i;
-    pool p = {t->minimum, t->maximum, NULL, n};
-    doubts d = no_doubts();
-    row_sums s = budget < 0x1p41 ? row_in(b, &t->in, GAPS, 0.0, i, n, p.minimum, p.maximum, &d)
-                                 : row_in(b, &t->in, GAPS | HUGE_BOUNDS, 0.0, i, n, p.minimum,
-                                          p.maximum, &d);
-    double least = sum(s.least), most = sum(s.most), level = INFINITY, used = most;
-    if (is_doubtful(&d) || least > budget) return 0;
-    if (most > budget) {
-        mark m = highest_level(EQUAL, &p, budget, guess_of(t, g));
-        level = m.level;
-        used = level > 0.0 ? m.used : least;
-    }
-    row_out(b, &t->in, EQUAL, GAPS, &p, i, level);
-    if (b->reason) explain(b, &p, g, level);
-    b->level[g] = level;
-    b->used[g] = used;
-    b->needed[g] = least;
-    return 1;
+    int64_t start = b->offsets[g], n = b->offsets[g + 1] - start;
+    const lone l = {g, start, n, budget, guess_of(t, g), t->minimum, t->maximum};
+    if (n >= LARGE && !b->active && !b->reason && solve_large(b, &t->in, &l))
+        return 1;
+    return solve_alone(b, &t->in, &l);
 }
 
 /* Groups without parents go through in blocks, so that what there is one of in a group is made of
@@ -356,7 +341,7 @@ static void take_capacities(const wattfill_batch *b, const grid *in, int64_t sta
         lanes q = usable_quanta(in, get(b->capacity + g, left), get(b->buffer + g, left),
                                 get(b->reserved + g, left));
         put(b->usable + g, left, units(in, q));
-        put(budget + k, left, in->step > 0.0 ? steps_down(in, q) : q);
+        put(budget + k, left, in->step > 0.0 ? steps_down(in, 1, q) : q);
     }
 }
 
@@ -399,8 +384,7 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
             int64_t n = b->offsets[g + 1] - b->offsets[g];
             if (n <= SMALL && budget[g - at] < SMALL_CAPACITY)
                 take_off(b, &in, by, has, &f, g, budget[g - at], &d);
-            else if (by != EQUAL || has & STEPS || b->priority ||
-                     !solve_alone(t, g, budget[g - at]))
+            else if (by != EQUAL || has & STEPS || b->priority || !solve_one(t, g, budget[g - at]))
                 waiting[n_waiting++] = g;
             if (f.n == IN_FLIGHT || g == end - 1)
                 n_waiting += land(b, &in, by, has, &f, waiting + n_waiting);
@@ -442,8 +426,10 @@ int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_
     t.has = b->step > 0.0 ? STEPS | GAPS : GAPS;
     t.minimum = numbers;
     t.maximum = t.minimum + n;
-    t.power = t.maximum + n;
-    t.low = t.power + n;
+    /* Without these nobody asks for the maximums that connectors had. */
+    int keeps_maximums = b->reason || b->priority || b->step > 0.0;
+    t.power = keeps_maximums ? t.maximum + n : t.maximum;
+    t.low = t.maximum + 2 * n;
     t.high = t.low + n;
     t.weight = b->weight ? t.high + n : NULL;
     t.heavy = b->weight ? t.weight + n : NULL;

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Large groups: more connectors than the caches hold, so that each look at all of them costs. They
+ * are looked at twice. A sample says between which two levels the one we look for lies; the
+ * first look settles everybody whose bounds do not lie between these, and keeps the few others to
+ * search among; the second writes the powers.
+ */
+#ifndef WATTFILL_LARGE_H
+#define WATTFILL_LARGE_H
+
+#include "alone.h"
+
+/* Between two levels. */
+typedef struct {
+    double low, high;      /* the levels */
+    double at_low, at_high; /* sums of what all draw at these */
+    pool open;             /* those who have a bound between them */
+} bracket;
+
+/* Sums over all. */
+typedef struct {
+    lanes at_low, at_high, least, wanted, largest;
+} look_sums;
+
+/* Add up a few connectors; returns which of them are open. */
+ALWAYS_INLINE unsigned add_up(const bracket *k, lanes least, lanes most, look_sums *s)
+{
+    lanes at_low = smaller(larger(least, all(k->low)), most);
+    lanes at_high = smaller(larger(least, all(k->high)), most), rise = at_high - at_low;
+    s->at_low += at_low;
+    s->at_high += at_high;
+    s->least += least;
+    s->wanted += most;
+    s->largest = larger(s->largest, most);
+    return bits(except(is_above(rise, all(0.0)), is_same(rise, all(k->high - k->low))));
+}
+
+static void keep(pool *open, unsigned which, lanes least, lanes most)
+{
+    double minimum[LANES], maximum[LANES];
+    store(minimum, least);
+    store(maximum, most);
+    for (int j = 0; j < LANES; ++j) {
+        open->minimum[open->n] = minimum[j];
+        open->maximum[open->n] = maximum[j];
+        open->n += which >> j & 1;
+    }
+}
+
+ALWAYS_INLINE look_sums look_at_all(const wattfill_batch *b, const grid *in, const lone *l,
+                                    bracket *k, doubts *of_all)
+{
+    const bracket of = *k;
+    look_sums s = {all(0.0), all(0.0), all(0.0), all(0.0), all(0.0)};
+    doubts d = *of_all;
+    for (int64_t j = 0; j < l->n; j += LANES) {
+        int64_t i = l->start + j, left = l->n - j;
+        lanes low = get(b->minimum + i, left), high = get(b->maximum + i, left), least, most;
+        doubt(&d, low, high, 0);
+        bounds_in(in, 0, 0, low, high, &least, &most);
+        unsigned open = add_up(&of, least, most, &s);
+        if (open) keep(&k->open, open, least, most);
+    }
+    d.total = s.wanted + s.least;
+    *of_all = d;
+    return s;
+}
+
+/* The level within a bracket that has it. Who is not open has the same slope all the way. */
+static mark level_within(const bracket *k, double budget)
+{
+    double at_low = k->at_low, at_high = k->at_high, width = k->high - k->low;
+    double open_low = sum(draw_at(EQUAL, k->low, &k->open).drawn);
+    double open_high = sum(draw_at(EQUAL, k->high, &k->open).drawn);
+    double settled = at_low - open_low, slope = (at_high - open_high - settled) / width;
+    search s;
+    begin(EQUAL, &s, is_same(all(0.0), all(0.0)), all(budget), all(at_low), all(1.0));
+    s.below = all(k->low);
+    s.above = all(k->high);
+    if (width <= 1.0) return (mark){k->low, k->high, at_low};
+    go_to(EQUAL, &s, all(k->low + (budget - at_low) * (width / (at_high - at_low))));
+    for (int guess = 1; bits(s.open) && guess <= MOST_GUESSES; ++guess) {
+        double level = lane(s.level, 0);
+        draw d = draw_at(EQUAL, level, &k->open);
+        look(EQUAL, &s, all(sum(d.drawn) + settled + slope * (level - k->low)),
+             all(sum(d.slope) + slope), guess);
+    }
+    assert(!bits(s.open));
+    double level = lane(s.below, 0);
+    return (mark){level, level + 1.0, lane(s.used, 0)};
+}
+
+/* The powers at a level, from the bounds as the caller has them. */
+static void powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64_t n, double level)
+{
+    for (int64_t k = 0; k < n; k += LANES) {
+        int64_t left = n - k;
+        lanes low = get(b->minimum + i + k, left), high = get(b->maximum + i + k, left);
+        lanes least, most;
+        bounds_in(in, 0, 0, low, high, &least, &most);
+        lanes q = smaller(larger(least, all(level)), most);
+        put(b->power + i + k, left, smaller(high, larger(low, units(in, q))));
+    }
+}
+
+/* Returns 0, with nothing of use written, where this is not the way. */
+static int solve_large(const wattfill_batch *b, const grid *in, const lone *l)
+{
+    enum { DEVIATIONS = 4 };
+    int64_t g = l->group;
+    estimate e = {l->guess, l->guess * 0x1p-10};
+    if (!(l->guess >= 0.0)) e = sample(b, in, l);
+    bracket k = {.low = 0.0, .high = l->budget + 1.0, .open = {l->minimum, l->maximum, NULL, 0}};
+    if (e.level < INFINITY) {
+        k.low = at_least(floor(e.level - DEVIATIONS * e.error), 0.0);
+        k.high = at_most(ceil(e.level + DEVIATIONS * e.error) + 1.0, k.high);
+    } else {
+        k.low = k.high;
+    }
+    doubts d = no_doubts();
+    look_sums s = look_at_all(b, in, l, &k, &d);
+    double least = sum(s.least), wanted = sum(s.wanted);
+    k.at_low = sum(s.at_low);
+    k.at_high = sum(s.at_high);
+    /* Otherwise bounds and sums would not be exact. */
+    if (is_doubtful(&d) || most_of(s.largest) >= 0x1p42 || k.at_high >= 0x1p52) return 0;
+    mark m = {INFINITY, INFINITY, wanted};
+    if (wanted > l->budget) {
+        if (!(k.at_low <= l->budget && l->budget < k.at_high)) return 0;
+        m = level_within(&k, l->budget);
+    }
+    powers_out(b, in, l->start, l->n, m.level);
+    b->level[g] = m.level;
+    b->used[g] = m.used;
+    b->needed[g] = least;
+    return 1;
+}
+
+#endif
