@@ -44,17 +44,17 @@ typedef struct {
     lanes least, most, drawn;
 } row_sums;
 
-ALWAYS_INLINE void some_in(const wattfill_batch *b, const grid *by, contents has, lanes level,
-                           int64_t i, int64_t left, double *minimum, double *maximum, row_sums *s,
-                           doubts *d)
+ALWAYS_INLINE void some_in(const grid *by, contents has, lanes level, lanes low, lanes high,
+                           const uint8_t *active, int64_t left, double *minimum, double *maximum,
+                           row_sums *s, doubts *d)
 {
-    lanes low = get(b->minimum + i, left), high = get(b->maximum + i, left), least, most;
+    lanes least, most;
     doubt(d, low, high, has & (HUGE_BOUNDS | GAPS));
     bounds_in(by, has & HUGE_BOUNDS, has & STEPS, low, high, &least, &most);
-    if (has & GAPS && b->active) {
-        flags active = get_set(b->active + i, left);
-        most = only(active, most);
-        least = choose(active, least, all(1.0));
+    if (has & GAPS && active) {
+        flags on = get_set(active, left);
+        most = only(on, most);
+        least = choose(on, least, all(1.0));
     }
     /* Whole registers: what follows the row is written later, or never read. */
     store(minimum, least);
@@ -68,22 +68,28 @@ ALWAYS_INLINE void some_in(const wattfill_batch *b, const grid *by, contents has
 ALWAYS_INLINE row_sums row_in(const wattfill_batch *b, const grid *by, contents has, double level,
                               int64_t i, int64_t n, double *minimum, double *maximum, doubts *d)
 {
+    /* Copies, which no store into a row can change. */
+    const grid in = *by;
+    const double *low = b->minimum + i, *high = b->maximum + i;
+    const uint8_t *active = has & GAPS && b->active ? b->active + i : NULL;
     row_sums s = {all(0.0), all(0.0), all(0.0)};
-    doubts of_row = *d;
+    doubts seen = *d;
     lanes at = all(level);
     int64_t k = 0;
-    for (; k + LANES <= n; k += LANES)
-        some_in(b, by, has, at, i + k, LANES, minimum + k, maximum + k, &s, &of_row);
-    if (k < n) some_in(b, by, has, at, i + k, n - k, minimum + k, maximum + k, &s, &of_row);
-    if (has == PLAIN) of_row.total += s.least + s.most;
-    *d = of_row;
+#define IN(left)                                                                                \
+    some_in(&in, has, at, get(low + k, left), get(high + k, left), active ? active + k : NULL,  \
+            left, minimum + k, maximum + k, &s, &seen)
+    for (; k + LANES <= n; k += LANES) IN(LANES);
+    if (k < n) IN(n - k);
+#undef IN
+    if (!(has & (HUGE_BOUNDS | GAPS))) seen.total += s.least + s.most;
+    *d = seen;
     return s;
 }
 
-ALWAYS_INLINE lanes some_out(const wattfill_batch *b, const grid *by, contents has, int64_t i,
-                             int64_t left, lanes grains, lanes minimum, lanes maximum)
+ALWAYS_INLINE lanes some_out(const grid *by, contents has, lanes low, lanes high, lanes grains,
+                             lanes minimum, lanes maximum)
 {
-    lanes low = get(b->minimum + i, left), high = get(b->maximum + i, left);
     if (has & STEPS) grains = grains * all(by->step);
     /* In this order a bound of -0 comes out as 0. */
     lanes power = smaller(high, larger(low, units(by, grains)));
@@ -101,11 +107,15 @@ ALWAYS_INLINE lanes share_at(rule by, const pool *p, lanes level, int64_t k, int
 ALWAYS_INLINE void row_out(const wattfill_batch *b, const grid *in, rule by, contents has,
                            const pool *p, int64_t i, double level)
 {
+    const grid by_value = *in;
+    const pool row = *p;
+    const double *low = b->minimum + i, *high = b->maximum + i;
     double *power = b->power + i;
-    int64_t k = 0, n = p->n;
+    int64_t k = 0, n = row.n;
 #define OUT(left)                                                                               \
-    some_out(b, in, has, i + k, left, share_at(by, p, all(level), k, left),                     \
-             get(p->minimum + k, left), get(p->maximum + k, left))
+    some_out(&by_value, has, get(low + k, left), get(high + k, left),                           \
+             share_at(by, &row, all(level), k, left), get(row.minimum + k, left),               \
+             get(row.maximum + k, left))
     for (; k + LANES <= n; k += LANES) store(power + k, OUT(LANES));
     if (k < n) store_some(power + k, n - k, OUT(n - k));
 #undef OUT

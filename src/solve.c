@@ -443,10 +443,12 @@ int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_
 
     int unlike = b->weight || b->priority || b->step > 0.0;
     if (b->order || t.by == WEBSTER || (unlike && b->reason)) return solve_forest(&t, start, stop);
-    if (t.by == WEIGHTED) return solve_flat(&t, WEIGHTED, GAPS, start, stop);
-    if (b->step > 0.0) return solve_flat(&t, EQUAL, STEPS | GAPS, start, stop);
-    if (unlike || b->active) return solve_flat(&t, EQUAL, GAPS, start, stop);
-    return solve_flat(&t, EQUAL, PLAIN, start, stop);
+    if (t.by == WEIGHTED) return b->active ? solve_flat(&t, WEIGHTED, GAPS, start, stop)
+                                           : solve_flat(&t, WEIGHTED, PLAIN, start, stop);
+    if (b->step > 0.0) return b->active ? solve_flat(&t, EQUAL, STEPS | GAPS, start, stop)
+                                        : solve_flat(&t, EQUAL, STEPS, start, stop);
+    return b->active ? solve_flat(&t, EQUAL, GAPS, start, stop)
+                     : solve_flat(&t, EQUAL, PLAIN, start, stop);
 }
 
 int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, const double *maximum)
