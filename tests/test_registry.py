@@ -1,8 +1,10 @@
 """The registry: ids and membership, who is admitted first, and what is solved again."""
 
+import copy
 import dataclasses
 import json
 import math
+import pickle
 from fractions import Fraction
 
 import numpy as np
@@ -21,7 +23,7 @@ from wattfill import (
     Registry,
     UnknownIdError,
     WattfillError,
-    registry,
+    _trees,
 )
 
 
@@ -540,13 +542,13 @@ def test_turns_that_went_by_unasked_are_made_up_for(usable, needs, below, rotati
 @pytest.fixture
 def solves(monkeypatch):
     """Return a list that grows by the number of connectors of each tree that is solved."""
-    seen, solve = [], registry.allocate
+    seen, solve = [], _trees.Tree._solve
 
-    def counting(minimum, *args, **kwargs):
-        seen.append(len(minimum))
-        return solve(minimum, *args, **kwargs)
+    def counting(tree):
+        seen.append(len(tree.layout.keys))
+        return solve(tree)
 
-    monkeypatch.setattr(registry, "allocate", counting)
+    monkeypatch.setattr(_trees.Tree, "_solve", counting)
     return seen
 
 
@@ -579,11 +581,91 @@ def test_an_event_is_the_work_of_its_tree_alone(n_groups, solves):
 def test_an_event_lays_out_nothing_anew(monkeypatch):
     r = fleet(10)
     r.allocate()
-    monkeypatch.setattr(registry, "_lay_out", pytest.fail)
+    monkeypatch.setattr(_trees, "_lay_out", pytest.fail)
 
     r.start_session("s3", "1")
 
     assert len(powers(r.allocate())) == 1
+
+
+@pytest.mark.parametrize("policy", ["fifo", "most", "rotate"])
+def test_another_capacity_lays_out_nothing_anew(monkeypatch, policy):
+    r = yard(20, 2, 22, 6, policy=policy)
+    r.create_group("Floor", 12, id="floor", parent="g", policy=policy)
+    r.move_charge_station("s1", "floor")
+    r.start_session("s0", "1")
+    r.start_session("s1", "1")
+    r.allocate()
+    monkeypatch.setattr(_trees, "_lay_out", pytest.fail)
+
+    r.update_group("floor", reserved=2, name="Floor 1")
+    r.update_group("g", maximum_capacity=40, buffer=0.5)
+
+    assert powers(r.allocate()) == {("s0", "1"): 10.0, ("s1", "1"): 10.0}
+    r.update_group("floor", maximum_capacity=6)
+    assert powers(r.allocate()) == {("s0", "1"): 20.0, ("s1", "1"): 0.0}
+    assert r.group("floor").name == "Floor 1"
+
+
+def test_another_minimum_of_the_group_reaches_its_connectors():
+    r = yard(11, 2, 11)
+    r.start_session("s0", "1")
+    r.start_session("s1", "1")
+    r.allocate()
+
+    r.update_group("g", minimum_connector_capacity=6)
+
+    assert charging(r.allocate()) == ["s0"]
+    assert r.allocate().connectors["s0", "1"].minimum == 6.0
+
+
+def test_who_started_first_is_first_however_late_the_registry_heard_of_it():
+    r = yard(6, 2, 11, 6)
+    r.start_session("s1", "1", at=10)
+    r.start_session("s0", "1", at=5)
+
+    assert charging(r.allocate()) == ["s0"]
+
+
+def test_who_must_wait_is_who_came_last_whatever_came_in_between():
+    # 12 kW are enough for two minimums of 6; s2 comes last but started first.
+    r = yard(12, 4, 11, 6)
+    r.start_session("s0", "1", at=10)
+    r.start_session("s1", "1", at=11)
+    assert charging(r.allocate()) == ["s0", "s1"]
+    r.start_session("s2", "1", at=5)
+    assert charging(r.allocate()) == ["s0", "s2"]
+    r.start_session("s3", "1", at=20)
+    r.stop_session("s2", "1")
+    assert charging(r.allocate()) == ["s0", "s1"]
+    r.stop_session("s0", "1")
+    r.start_session("s0", "1", at=20)
+
+    assert charging(r.allocate()) == ["s1", "s3"]
+
+
+@pytest.mark.parametrize("policy", ["fifo", "most", "rotate"])
+def test_an_order_is_made_only_where_somebody_must_wait(monkeypatch, policy):
+    orders, order = [], _trees.Tree._admission_order
+
+    def counting(tree):
+        orders.append(tree)
+        return order(tree)
+
+    monkeypatch.setattr(_trees.Tree, "_admission_order", counting)
+    r = yard(12, 3, 11, 6, policy=policy)
+    for station in ("s0", "s1"):
+        r.start_session(station, "1")
+        r.allocate()
+    assert not orders
+
+    r.start_session("s2", "1")
+    r.allocate()
+    r.update_session("s0", "1", maximum=7)
+    r.allocate()
+
+    # Those who come one after another are in the order of "fifo" as it is.
+    assert len(orders) == (policy != "fifo")
 
 
 def test_a_turn_is_the_work_of_those_trees_that_wait(solves):
@@ -626,7 +708,7 @@ def test_a_first_call_at_a_late_time_has_no_turns_to_make_up_for(solves):
 
 
 def test_rotations_that_never_meet_do_not_take_forever(monkeypatch, solves):
-    monkeypatch.setattr(registry, "MOST_TURNS", 100)
+    monkeypatch.setattr(_trees, "MOST_TURNS", 100)
     r = yard(10, 3, 11, 6, policy="rotate", rotation=math.pi)
     r.create_group("Floor", 10, id="floor", parent="g", policy="rotate", rotation=1e-9)
     r.add_charge_station("floor", "f", [Connector("1", 11, 6)])
@@ -673,6 +755,48 @@ def test_the_mappings_of_a_result_behave_like_dicts():
     assert "nowhere" not in r.allocate("g").groups
     assert repr(a.groups) == repr(dict(a.groups))
     assert a == r.allocate()
+
+
+def test_powers_are_read_in_one_go():
+    r = yard(10, 2, 11, 6)
+    r.create_group("Other", 9, id="other")
+    r.move_charge_station("s1", "other")
+    r.start_session("s0", "1")
+    r.start_session("s1", "1")
+    one, whole = r.allocate("g"), r.allocate()
+    one.powers().clear()
+
+    assert one.powers() == {("s0", "1"): 10.0}
+    assert whole.powers() == {("s0", "1"): 10.0, ("s1", "1"): 9.0}
+    assert list(whole.powers()) == list(whole.connectors)
+
+
+def test_a_result_is_equal_to_another_that_says_the_same():
+    r = yard(n=1)
+    a = r.allocate()
+
+    assert a == r.allocate("g")
+    assert a != dict(a.connectors)
+    r.start_session("s0", "1")
+    assert a != r.allocate()
+    assert repr(a).startswith("RegistryAllocation(connectors={('s0', '1'): ConnectorAllocation(")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_of_a_registry_goes_its_own_way(copied):
+    r = full()
+    r.update_session("s2", "1", weight=1, priority=0)
+    before = r.allocate()
+    again = copied(r)
+    again.start_session("s1", "1")
+    again.update_group("g", maximum_capacity=50)
+    r.stop_session("f", "b")
+    r.stop_session("s0", "1")
+
+    assert copied(before) == before
+    assert r.allocate() == Registry.from_dict(saved(r)).allocate()
+    assert again.allocate() == Registry.from_dict(saved(again)).allocate()
+    assert (len(r.sessions()), len(again.sessions())) == (1, 4)
 
 
 # Time

@@ -313,7 +313,9 @@ class RegistryMachine(RuleBasedStateMachine):
 
     def keep(self, result):
         """Remember what a result says, to see that it goes on saying it."""
-        self.results = [*self.results[-2:], (result, dict(result.connectors), dict(result.groups))]
+        connectors = dict(result.connectors)
+        assert result.powers() == {key: a.power for key, a in connectors.items()}
+        self.results = [*self.results[-2:], (result, connectors, dict(result.groups))]
 
     # What always holds
 

@@ -135,6 +135,8 @@ def number(name: str, value: object) -> float:
     """Return one real number as a float; it may be infinite or NaN."""
     if type(value) is float:
         return value
+    if type(value) is int and value.bit_length() < 1024:
+        return float(value)
     array = _array(name, value, "iuf", "a real number")
     if array.ndim != 0:
         raise InputError(f"{name} must be one number, got shape {array.shape}")
@@ -145,14 +147,16 @@ def number_within(
     name: str, value: object, rule: str, least: float = 0.0, most: float = np.inf
 ) -> float:
     """Return one finite number in least..most."""
-    x = number(name, value)
-    if not (least <= x <= most and math.isfinite(x)):
+    x = value if type(value) is float else number(name, value)
+    if not (least <= x <= most and -math.inf < x < math.inf):
         raise InputError(f"{name} must be {rule}, got {x!r}")
     return x + 0.0  # -0.0 becomes 0.0
 
 
 def whole_number(name: str, value: object) -> int:
     """Return one whole number that fits into 64 bits."""
+    if type(value) is int and -(2**63) <= value < 2**63:
+        return value
     try:
         x = operator.index(value)  # type: ignore[arg-type]
     except TypeError:

@@ -1,22 +1,26 @@
-"""Groups, charge stations, connectors and sessions by id, and who is to be solved again."""
+"""Groups, charge stations, connectors and sessions by id, and what each may draw."""
 
 from __future__ import annotations
 
-import math
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
-from itertools import chain
-from typing import Any, Literal, NamedTuple, Self, TypeAlias, TypedDict, Unpack
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any, Self, TypedDict, Unpack
 
 from wattfill import _validate
-from wattfill._validate import Floats, Integers
-from wattfill.allocation import Allocation, allocate
+from wattfill._demand import Answer
+from wattfill._outcome import AllTrees, Directory, Forest, OneTree
+from wattfill._outcome import RegistryAllocation as RegistryAllocation
+from wattfill._records import ChargeStation as ChargeStation
+from wattfill._records import Connector as Connector
+from wattfill._records import ConnectorAllocation as ConnectorAllocation
+from wattfill._records import Group as Group
+from wattfill._records import GroupAllocation as GroupAllocation
+from wattfill._records import Key, Policy, count, seconds
+from wattfill._records import Session as Session
+from wattfill._trees import Line, Node, Running, Tree, parents_first
 from wattfill.errors import (
     ConflictError,
     InputError,
@@ -24,200 +28,9 @@ from wattfill.errors import (
     UnknownIdError,
     WattfillError,
 )
-from wattfill.reason import Reason
 
-Policy: TypeAlias = Literal["fifo", "rotate", "most"]
-Key: TypeAlias = tuple[str, str]
-"""(station id, connector id)"""
-
-POLICIES = ("fifo", "rotate", "most")
 FORMAT = "wattfill.registry"
 VERSION = 1
-QUANTA_PER_KW = 10**6
-# Sessions may have weights, so the smaller of the kernel's two limits holds for every group.
-TOO_MUCH_KW = _validate.MOST_QUANTA_WEIGHTED / QUANTA_PER_KW
-MOST_TURNS = 10_000
-N_SHARDS = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A group as it was when it was asked for: it shares one capacity."""
-
-    id: str
-    name: str
-    maximum_capacity: float
-    """kW, at least 0: the grid constraint."""
-    minimum_connector_capacity: float = 0.0
-    """kW, at least 0: what it takes to sustain a session."""
-    buffer: float = 0.0
-    """Fraction of `maximum_capacity` set aside, 0.0..1.0."""
-    reserved: float = 0.0
-    """kW, at least 0: load on the same feeder that is not ours to steer."""
-    policy: Policy = "fifo"
-    """Who is admitted first when not all minimums fit: "fifo", "rotate" or "most"."""
-    rotation: float = 900.0
-    """Seconds in a turn of "rotate", above 0."""
-    parent: str | None = None
-    """Id of the group that feeds this one."""
-    location: str | None = None
-    description: str = ""
-    notes: str = ""
-
-    def __post_init__(self) -> None:
-        _validate.identifier("id", self.id)
-        for name in ("name", "description", "notes"):
-            _validate.text(name, getattr(self, name))
-        for name in ("parent", "location"):
-            if getattr(self, name) is not None:
-                _validate.identifier(name, getattr(self, name))
-        _take_kw(self, "maximum_capacity", "minimum_connector_capacity", "reserved")
-        if self.maximum_capacity >= TOO_MUCH_KW:
-            raise InputError(
-                f"maximum_capacity must be below {TOO_MUCH_KW:.6g} kW, which is 2**51 quanta, "
-                f"got {self.maximum_capacity!r}"
-            )
-        buffer = _validate.number_within("buffer", self.buffer, "within 0.0..1.0", most=1.0)
-        rotation = _validate.number_within(
-            "rotation", self.rotation, "above 0 and finite", least=math.ulp(0.0)
-        )
-        object.__setattr__(self, "buffer", buffer)
-        object.__setattr__(self, "rotation", rotation)
-        if not isinstance(self.policy, str) or self.policy not in POLICIES:
-            raise InputError(
-                f"policy must be one of 'fifo', 'rotate' and 'most', got {self.policy!r}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class Connector:
-    """One plug of a charge station.
-
-    Parameters
-    ----------
-    id : str
-        Unique within its charge station.
-    maximum_capacity : float
-        kW, finite: the connector's rating.
-    minimum_capacity : float, optional
-        kW, at most `maximum_capacity`: the least that sustains a session here. A connector without
-        one takes its group's `minimum_connector_capacity`, which also raises a smaller one.
-
-    Examples
-    --------
-    >>> Connector("1", maximum_capacity=22, minimum_capacity=4.14)
-    Connector(id='1', maximum_capacity=22.0, minimum_capacity=4.14)
-
-    """
-
-    id: str
-    maximum_capacity: float
-    minimum_capacity: float | None = None
-
-    def __post_init__(self) -> None:
-        _validate.identifier("id", self.id)
-        maximum = _validate.number_within(
-            "maximum_capacity",
-            self.maximum_capacity,
-            "finite and at least 0 (give the connector's rating)",
-        )
-        object.__setattr__(self, "maximum_capacity", maximum)
-        if self.minimum_capacity is None:
-            return
-        _take_kw(self, "minimum_capacity")
-        if maximum < self.minimum_capacity:
-            raise InputError(
-                f"maximum_capacity must be at least minimum_capacity, got {maximum!r} < "
-                f"{self.minimum_capacity!r}"
-            )
-
-
-@dataclass(frozen=True, slots=True)
-class ChargeStation:
-    """A charge station as it was when it was asked for."""
-
-    id: str
-    group: str
-    """Id of the group that it is in."""
-    connectors: tuple[Connector, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A session as it was when it was asked for: a vehicle charging at a connector."""
-
-    station: str
-    connector: str
-    maximum: float | None
-    """kW that the vehicle can take, or None where only the connector limits it."""
-    weight: float
-    priority: int
-    started_at: float
-    """Seconds on the caller's clock."""
-
-    def __post_init__(self) -> None:
-        _validate.identifier("station", self.station)
-        _validate.identifier("connector", self.connector)
-        if self.maximum is not None:
-            _take_kw(self, "maximum")
-        weight = _validate.number_within(
-            "weight",
-            self.weight,
-            f"above 0 (within {_validate.LIGHTEST:g}..{_validate.HEAVIEST:g})",
-            _validate.LIGHTEST,
-            _validate.HEAVIEST,
-        )
-        object.__setattr__(self, "weight", weight)
-        object.__setattr__(self, "priority", _validate.whole_number("priority", self.priority))
-        object.__setattr__(self, "started_at", _time("started_at", self.started_at))
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectorAllocation:
-    """What one connector may draw, and why."""
-
-    station: str
-    connector: str
-    group: str
-    """Id of the group that its charge station is in."""
-    power: float
-    """kW"""
-    reason: Reason
-    bound_by: str | None
-    """Id of the group that held it down or paused it; None where nothing but its own bounds did."""
-    minimum: float
-    """kW, its effective minimum."""
-    maximum: float
-    """kW, its effective maximum: the smaller of the connector's and the session's, but not below
-    the effective minimum."""
-
-
-@dataclass(frozen=True, slots=True)
-class GroupAllocation:
-    """What one group uses of what it may."""
-
-    id: str
-    usable: float
-    """kW: ``maximum_capacity * (1 - buffer) - reserved``, not below 0."""
-    used: float
-    """kW: the sum of the powers in the group and in all groups below it."""
-    headroom: float
-    """kW: ``usable - used``."""
-    shortfall: float
-    """kW: by how much the minimums of all sessions below the group exceed `usable`, 0 where they
-    fit."""
-    level: float
-    """kW (per weight) that everybody rises to; infinite where the group did not bind."""
-
-
-@dataclass(frozen=True, slots=True)
-class RegistryAllocation:
-    """The outcome for all groups or for one tree of them. What happens later does not change it."""
-
-    connectors: Mapping[Key, ConnectorAllocation]
-    """By (station id, connector id)."""
-    groups: Mapping[str, GroupAllocation]
-    """By group id."""
 
 
 class GroupChanges(TypedDict, total=False):
@@ -242,460 +55,6 @@ class SessionChanges(TypedDict, total=False):
     maximum: float | None
     weight: float
     priority: int
-
-
-def _take_kw(record: Group | Connector | Session, *names: str) -> None:
-    for name in names:
-        value = _validate.number_within(name, getattr(record, name), "finite and at least 0")
-        object.__setattr__(record, name, value)
-
-
-def _time(name: str, value: object) -> float:
-    return _validate.number_within(name, value, "finite", least=-math.inf)
-
-
-def _count(n: int, thing: str) -> str:
-    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
-
-
-def _effective_minimum(group: Group, connector: Connector) -> float:
-    return max(connector.minimum_capacity or 0.0, group.minimum_connector_capacity)
-
-
-class _Running(NamedTuple):
-    """A session, and its number: those that came to the registry later have larger ones."""
-
-    session: Session
-    number: int
-
-    @property
-    def arrival(self) -> tuple[float, int]:
-        return self.session.started_at, self.number
-
-
-@dataclass(slots=True)
-class _Line:
-    """Who takes turns in a group, by the numbers of the sessions."""
-
-    turn: int
-    """Whole rotations from time 0 to the start of this turn."""
-    order: list[int]
-    """The front of the line first."""
-    served: set[int]
-    """Who was admitted during this turn."""
-
-    def turn_over(self) -> bool:
-        """Send those who were served to the end of the line; say whether that changed it."""
-        before = self.order
-        self.order = sorted(before, key=self.served.__contains__)
-        self.served = set()
-        self.turn += 1
-        return self.order != before
-
-
-@dataclass(slots=True, eq=False)
-class _Node:
-    """A group as it stands: what it is, what feeds it, and what it holds."""
-
-    group: Group
-    parent: _Node | None = None
-    children: dict[str, _Node] = field(default_factory=dict)
-    stations: dict[str, ChargeStation] = field(default_factory=dict)
-    line: _Line | None = None
-    tree: _Tree | None = None
-    """Of a root, what is known of the groups below it; None once they are not what they were."""
-
-    @property
-    def root(self) -> _Node:
-        node = self
-        while node.parent is not None:
-            node = node.parent
-        return node
-
-    @property
-    def order(self) -> tuple[str, float]:
-        """What the group's policy comes to: equal ones put the same sessions into the same line."""
-        return self.group.policy, self.group.rotation if self.group.policy == "rotate" else 0.0
-
-
-def _parents_first(nodes: Iterable[_Node]) -> Iterator[_Node]:
-    """Walk down from the nodes, siblings by id; those below a group follow right behind it."""
-
-    def last_first(siblings: Iterable[_Node]) -> list[_Node]:
-        return sorted(siblings, key=lambda node: node.group.id, reverse=True)
-
-    waiting = last_first(nodes)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        waiting += last_first(node.children.values())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Layout:
-    """A tree as the kernel reads it, parents first. It never changes: answers refer to it."""
-
-    groups: list[str]
-    parent: Integers
-    after: list[int]
-    """(n_groups,) Behind the last group below each: what is below stands together."""
-    offsets: Integers
-    keys: list[Key]
-    owner: list[int]
-    """(n_connectors,) The group that each is in."""
-    minimum: Floats
-    maximum: Floats
-    capacity: Floats
-    buffer: Floats
-    reserved: Floats
-    place: dict[Key, int]
-    rank: dict[str, int]
-
-    def below(self, g: int) -> range:
-        """Return the connectors of group g and of all groups below it."""
-        return range(int(self.offsets[g]), int(self.offsets[self.after[g]]))
-
-
-def _lay_out(nodes: list[_Node]) -> _Layout:
-    rank = {node.group.id: g for g, node in enumerate(nodes)}
-    parent = [-1, *(rank[node.parent.group.id] for node in nodes[1:] if node.parent)]
-    after = list(range(1, len(nodes) + 1))
-    for g in reversed(range(1, len(nodes))):
-        after[parent[g]] = max(after[parent[g]], after[g])
-    offsets, keys, owner = [0], [], []
-    minimum, maximum = [], []
-    for g, node in enumerate(nodes):
-        for station in sorted(node.stations.values(), key=lambda station: station.id):
-            for connector in station.connectors:
-                keys.append((station.id, connector.id))
-                owner.append(g)
-                minimum.append(_effective_minimum(node.group, connector))
-                maximum.append(connector.maximum_capacity)
-        offsets.append(len(keys))
-    return _Layout(
-        groups=list(rank),
-        parent=np.array(parent, np.int64),
-        after=after,
-        offsets=np.array(offsets, np.int64),
-        keys=keys,
-        owner=owner,
-        minimum=np.array(minimum, np.float64),
-        maximum=np.array(maximum, np.float64),
-        capacity=np.array([node.group.maximum_capacity for node in nodes]),
-        buffer=np.array([node.group.buffer for node in nodes]),
-        reserved=np.array([node.group.reserved for node in nodes]),
-        place={key: i for i, key in enumerate(keys)},
-        rank=rank,
-    )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Answer:
-    """What was solved for one tree. It never changes."""
-
-    layout: _Layout
-    maximum: Floats
-    """(n_connectors,) Effective maximums."""
-    allocation: Allocation
-
-    def connector(self, key: Key) -> ConnectorAllocation:
-        i = self.layout.place[key]
-        bound_by = int(self.allocation.bound_by[i])
-        return ConnectorAllocation(
-            *key,
-            group=self.layout.groups[self.layout.owner[i]],
-            power=float(self.allocation.power[i]),
-            reason=Reason(int(self.allocation.reason[i])),
-            bound_by=self.layout.groups[bound_by] if bound_by >= 0 else None,
-            minimum=float(self.layout.minimum[i]),
-            maximum=float(self.maximum[i]),
-        )
-
-    def group(self, group_id: str) -> GroupAllocation:
-        g = self.layout.rank[group_id]
-        return GroupAllocation(
-            id=group_id,
-            usable=float(self.allocation.usable[g]),
-            used=float(self.allocation.used[g]),
-            headroom=float(self.allocation.headroom[g]),
-            shortfall=float(self.allocation.shortfall[g]),
-            level=float(self.allocation.level[g]),
-        )
-
-
-class _Forest(Mapping[str, _Answer]):
-    """The answers of many trees by the id of the root. It never changes: results refer to it.
-
-    A changed one shares all shards with it but those that hold a change, so that the cost of an
-    event hardly depends on how many other trees there are.
-    """
-
-    def __init__(self, shards: Sequence[dict[str, _Answer]] = ({},) * N_SHARDS) -> None:
-        self._shards = tuple(shards)
-
-    def __getitem__(self, root: str) -> _Answer:
-        return self._shards[hash(root) % N_SHARDS][root]
-
-    def __iter__(self) -> Iterator[str]:
-        return chain.from_iterable(self._shards)
-
-    def __len__(self) -> int:
-        return sum(map(len, self._shards))
-
-    def changed(self, answers: Mapping[str, _Answer | None]) -> _Forest:
-        """Return a forest with these answers; None takes a tree out."""
-        shards = list(self._shards)
-        for root, answer in answers.items():
-            at = hash(root) % N_SHARDS
-            if shards[at] is self._shards[at]:
-                shards[at] = dict(shards[at])
-            if answer is None:
-                shards[at].pop(root, None)
-            else:
-                shards[at][root] = answer
-        return _Forest(shards)
-
-
-class _Directory:
-    """Under which root a connector or a group is found.
-
-    Filled when somebody first looks something up, and shared by all answers for the whole
-    registry until a group or a charge station is not where it was.
-    """
-
-    def __init__(self) -> None:
-        self._root: dict[Key | str, str] = {}
-
-    def find(self, trees: Mapping[str, _Answer], what: Key | str) -> _Answer:
-        if not self._root:
-            self._root = {
-                what: root
-                for root, answer in trees.items()
-                for place in (answer.layout.place, answer.layout.rank)
-                for what in place
-            }
-        return trees[self._root[what]]
-
-
-class _View:
-    """What the two mappings of a `RegistryAllocation` have in common."""
-
-    def __init__(self, trees: Mapping[str, _Answer], directory: _Directory) -> None:
-        self._trees = trees
-        self._directory = directory
-
-    def _layouts(self) -> Iterator[_Layout]:
-        return (self._trees[root].layout for root in sorted(self._trees))
-
-    def __repr__(self) -> str:
-        return repr(dict(self))  # type: ignore[call-overload]
-
-
-class _Connectors(_View, Mapping[Key, ConnectorAllocation]):
-    def __getitem__(self, key: Key) -> ConnectorAllocation:
-        return self._directory.find(self._trees, key).connector(key)
-
-    def __iter__(self) -> Iterator[Key]:
-        return (key for layout in self._layouts() for key in layout.keys)
-
-    def __len__(self) -> int:
-        return sum(len(layout.keys) for layout in self._layouts())
-
-
-class _Groups(_View, Mapping[str, GroupAllocation]):
-    def __getitem__(self, group_id: str) -> GroupAllocation:
-        return self._directory.find(self._trees, group_id).group(group_id)
-
-    def __iter__(self) -> Iterator[str]:
-        return (group_id for layout in self._layouts() for group_id in layout.groups)
-
-    def __len__(self) -> int:
-        return sum(len(layout.groups) for layout in self._layouts())
-
-
-class _Demand(NamedTuple):
-    """What the sessions of a tree ask for."""
-
-    running: dict[int, _Running]
-    """By the place of the connector."""
-    active: npt.NDArray[np.bool_]
-    maximum: Floats
-    weight: Floats | None
-    priority: Integers | None
-
-
-class _Tree:
-    """The groups below one root: their layout, what their sessions ask for, the last answer."""
-
-    def __init__(self, root: _Node) -> None:
-        self.nodes = list(_parents_first([root]))
-        self.layout = _lay_out(self.nodes)
-        # A group that orders its sessions as its parent does needs no order of its own.
-        self.ordering = [
-            g
-            for g, node in enumerate(self.nodes)
-            if node.parent is None or node.order != node.parent.order
-        ]
-        self.turning = [g for g in self.ordering if self.nodes[g].group.policy == "rotate"]
-        for g in set(range(len(self.nodes))).difference(self.turning):
-            self.nodes[g].line = None
-        self.forget()
-
-    def forget(self) -> None:
-        """Note that the sessions are not what they were."""
-        self.demand: _Demand | None = None
-        self.latest: _Answer | None = None
-
-    def answer(self, sessions: Mapping[Key, _Running], now: float) -> _Answer:
-        """Return what holds at `now`; solve what is not known yet."""
-        demand = self.demand
-        if demand is None:
-            demand = self.demand = self._gather(sessions)
-            self._keep_lines(demand, now)
-        answer = self._replay_turns(demand, Fraction(now))
-        if answer is None:
-            answer = self._solve(demand)
-        return answer
-
-    def _gather(self, sessions: Mapping[Key, _Running]) -> _Demand:
-        layout = self.layout
-        n = len(layout.keys)
-        running = {i: sessions[key] for i, key in enumerate(layout.keys) if key in sessions}
-        active, maximum = np.zeros(n, np.bool_), layout.maximum.copy()
-        weight, priority = np.ones(n), np.zeros(n, np.int64)
-        for i, (session, _) in running.items():
-            active[i] = True
-            weight[i] = session.weight
-            priority[i] = session.priority
-            if session.maximum is not None:
-                maximum[i] = max(min(maximum[i], session.maximum), layout.minimum[i])
-        return _Demand(
-            running,
-            active,
-            maximum,
-            weight if (weight != 1.0).any() else None,
-            priority if priority.any() else None,
-        )
-
-    def _keep_lines(self, demand: _Demand, now: float) -> None:
-        """Let those who left out of the lines, and those who came in at the end."""
-        for g in self.turning:
-            node, below = self.nodes[g], self.layout.below(g)
-            here = {who.number: who for i, who in demand.running.items() if i in below}
-            if node.line is None:
-                node.line = _Line(_turn_at(now, node.group.rotation), [], set())
-            line = node.line
-            stayed = [number for number in line.order if number in here]
-            came = here.keys() - set(stayed)
-            line.order = stayed + sorted(came, key=lambda number: here[number].arrival)
-            line.served &= here.keys()
-
-    def _lines(self) -> list[tuple[_Line, Fraction]]:
-        """Return every line with its rotation."""
-        turning = (self.nodes[g] for g in self.turning)
-        return [(node.line, Fraction(node.group.rotation)) for node in turning if node.line]
-
-    @property
-    def next_turn(self) -> Fraction:
-        """When the next turn begins: exact, so that turns of several lengths stay in step."""
-        return min((line.turn + 1) * rotation for line, rotation in self._lines())
-
-    def _replay_turns(self, demand: _Demand, now: Fraction) -> _Answer | None:
-        """Let the turns that have ended by `now` end, one after another.
-
-        Who was served in the first of them is known; who is in the others is solved for. The lines
-        alone decide what comes next, so once they are as they were, rounds can be left out: lines
-        are compared with those after 1, 2, 4, 8, ... turns (Brent: An improved Monte Carlo
-        factorization algorithm, BIT 20, 1980, section 2). Lines that have not come round after
-        MOST_TURNS stay as they are.
-        """
-        if not self.turning:
-            return self.latest
-        known: list[object] | None = None
-        known_at, remember = now, 1
-        for turn in range(1, MOST_TURNS + 1):
-            due = self.next_turn
-            if due > now:
-                return self.latest
-            for line, rotation in self._lines():
-                if (line.turn + 1) * rotation == due and line.turn_over():
-                    self.latest = None
-            state: list[object] = [
-                (line.order, frozenset(line.served), (line.turn + 1) * rotation - due)
-                for line, rotation in self._lines()
-            ]
-            if state == known:
-                rounds = (now - due) // (due - known_at)
-                for line, rotation in self._lines():
-                    line.turn += int(rounds * (due - known_at) / rotation)
-            elif turn == remember:
-                known, known_at, remember = state, due, 2 * remember
-            if self.latest is None:
-                self._solve(demand)
-            else:
-                self._note_served(demand, self.latest)
-        for line, rotation in self._lines():
-            line.turn = now // rotation
-        return self.latest
-
-    def _solve(self, demand: _Demand) -> _Answer:
-        layout = self.layout
-        line = self._admission_order(demand)
-        rank = np.zeros(len(layout.keys))
-        rank[line] = np.arange(len(line))
-        allocation = allocate(
-            layout.minimum,
-            demand.maximum,
-            layout.capacity,
-            layout.offsets,
-            buffer=layout.buffer,
-            reserved=layout.reserved,
-            parent=layout.parent,
-            weight=demand.weight,
-            priority=demand.priority,
-            rank=rank,
-            active=demand.active,
-        )
-        self.latest = answer = _Answer(layout, demand.maximum, allocation)
-        self._note_served(demand, answer)
-        return answer
-
-    def _note_served(self, demand: _Demand, answer: _Answer) -> None:
-        for g in self.turning:
-            line, below = self.nodes[g].line, self.layout.below(g)
-            assert line is not None
-            line.served.update(
-                who.number
-                for i, who in demand.running.items()
-                if i in below and answer.allocation.reason[i] != Reason.PAUSED
-            )
-
-    def _admission_order(self, demand: _Demand) -> list[int]:
-        """Return the places of the sessions, who is admitted first first.
-
-        The root's policy orders all of them. Every group below that has another one orders its own
-        anew, among the places in the line that they hold.
-        """
-        line = list(demand.running)
-        for g in self.ordering:
-            below = self.layout.below(g)
-            held = [at for at, i in enumerate(line) if i in below]
-            anew = self._ordered(g, [line[at] for at in held], demand.running)
-            for at, i in zip(held, anew, strict=True):
-                line[at] = i
-        return line
-
-    def _ordered(self, g: int, places: list[int], running: dict[int, _Running]) -> list[int]:
-        """Order these sessions by the policy of group g."""
-        node = self.nodes[g]
-        if node.group.policy == "rotate":
-            assert node.line is not None
-            spot = {number: at for at, number in enumerate(node.line.order)}
-            return sorted(places, key=lambda i: spot[running[i].number])
-        if node.group.policy == "most":
-            minimum = self.layout.minimum
-            return sorted(places, key=lambda i: (minimum[i], *running[i].arrival))
-        return sorted(places, key=lambda i: running[i].arrival)
 
 
 class Registry:
@@ -723,24 +82,24 @@ class Registry:
 
     def __init__(self) -> None:
         self._clock = 0.0
-        self._nodes: dict[str, _Node] = {}
-        self._home: dict[str, _Node] = {}
+        self._nodes: dict[str, Node] = {}
+        self._home: dict[str, Node] = {}
         """The group that each charge station is in."""
-        self._sessions: dict[Key, _Running] = {}
+        self._sessions: dict[Key, Running] = {}
         """Those that came first first."""
         self._n_arrived = 0
         self._pending: set[str] = set()
         """Roots, past and present, whose answer in `_trees` may not be the latest."""
-        self._trees = _Forest()
-        self._directory = _Directory()
-        self._turns: dict[Fraction, set[str]] = {}
+        self._trees = Forest()
+        self._directory = Directory()
+        self._turns: dict[Fraction | float, set[str]] = {}
         """Roots by the time of their next turn; a root may stand at an earlier time as well."""
 
     def __repr__(self) -> str:
         return (
-            f"<Registry of {_count(len(self._nodes), 'group')}, "
-            f"{_count(len(self._home), 'charge station')} and "
-            f"{_count(len(self._sessions), 'session')}>"
+            f"<Registry of {count(len(self._nodes), 'group')}, "
+            f"{count(len(self._home), 'charge station')} and "
+            f"{count(len(self._sessions), 'session')}>"
         )
 
     @property
@@ -828,11 +187,11 @@ class Registry:
         self._plant(group)
         return group
 
-    def _plant(self, group: Group) -> _Node:
+    def _plant(self, group: Group) -> Node:
         if group.id in self._nodes:
             raise ConflictError(f"id must not be that of another group, got {group.id!r}")
         parent = None if group.parent is None else self._node(group.parent, "parent")
-        node = self._nodes[group.id] = _Node(group, parent)
+        node = self._nodes[group.id] = Node(group, parent)
         if parent is not None:
             parent.children[group.id] = node
         self._rebuild(node)
@@ -889,8 +248,14 @@ class Registry:
                 "minimum_connector_capacity must be at most the maximum_capacity of every "
                 f"connector in the group, got {group.minimum_connector_capacity!r} > "
                 f"{connector.maximum_capacity!r} of connector {connector.id!r} of charge station "
-                f"{station.id!r} ({len(short)} of {_count(len(connectors), 'connector')})"
+                f"{station.id!r} ({len(short)} of {count(len(connectors), 'connector')})"
             )
+        root = node.root
+        if root.tree is not None and _stands(old) == _stands(group):
+            node.group = group
+            root.tree.update_group(group)
+            self._pending.add(root.group.id)
+            return group
         self._rebuild(node)
         if node.parent is not None:
             del node.parent.children[group_id]
@@ -898,7 +263,7 @@ class Registry:
             parent.children[group_id] = node
         node.group, node.parent = group, parent
         if node.line is not None and group.rotation != old.rotation:
-            node.line.turn = _turn_at(self._clock, group.rotation)
+            node.line.set_rotation(group.rotation, self._clock)
         self._rebuild(node)
         return group
 
@@ -917,8 +282,8 @@ class Registry:
         if node.stations or node.children:
             raise ConflictError(
                 f"group_id must be that of an empty group, but {group_id!r} has "
-                f"{_count(len(node.stations), 'charge station')} and "
-                f"{_count(len(node.children), 'child group')}: use move_charge_station or "
+                f"{count(len(node.stations), 'charge station')} and "
+                f"{count(len(node.children), 'child group')}: use move_charge_station or "
                 "remove_charge_station, and update_group with another parent or delete_group, first"
             )
         self._rebuild(node)
@@ -934,8 +299,8 @@ class Registry:
         """Return all groups: each before those below it, and siblings in the order of their ids."""
         return [node.group for node in self._walk()]
 
-    def _walk(self) -> Iterator[_Node]:
-        return _parents_first(node for node in self._nodes.values() if node.parent is None)
+    def _walk(self) -> Iterator[Node]:
+        return parents_first(node for node in self._nodes.values() if node.parent is None)
 
     # Charge stations
 
@@ -1014,7 +379,7 @@ class Registry:
         if lost:
             raise ConflictError(
                 f"connectors must keep {lost[0]!r}, which has a session: stop the session first "
-                f"({_count(len(lost), 'such connector')})"
+                f"({count(len(lost), 'such connector')})"
             )
         node.stations[station_id] = station
         self._rebuild(node)
@@ -1107,22 +472,27 @@ class Registry:
             If there is no such connector.
 
         """
-        started_at = self._clock if at is None else _time("at", at)
+        started_at = self._clock if at is None else seconds("at", at)
         session = Session(station, connector, maximum, weight, priority, started_at)
         self._begin(session)
-        self._clock = max(self._clock, started_at)
+        if started_at > self._clock:
+            self._clock = started_at
         return session
 
     def _begin(self, session: Session) -> None:
-        key = self._key(session.station, session.connector)
+        key = session.station, session.connector
+        root = self._root_of(key)
         if key in self._sessions:
             raise ConflictError(
                 f"connector must be free, but {session.connector!r} of charge station "
                 f"{session.station!r} has a session (use update_session, or stop_session first)"
             )
-        self._sessions[key] = _Running(session, self._n_arrived)
+        running = Running(session, (session.started_at, self._n_arrived))
+        self._sessions[key] = running
         self._n_arrived += 1
-        self._disturb(session.station)
+        self._pending.add(root.group.id)
+        if root.tree is not None:
+            root.tree.start(key, running)
 
     def update_session(
         self, station: str, connector: str, **changes: Unpack[SessionChanges]
@@ -1135,22 +505,37 @@ class Registry:
             If there is no session at this connector, or no such connector.
 
         """
-        key, running = self._running(station, connector)
+        old, arrival = self._running(station, connector)
         _refuse_unknown("update_session", changes, SessionChanges)
-        session = replace(running.session, **changes)
-        self._sessions[key] = running._replace(session=session)
-        self._disturb(station)
+        session = Session(
+            old.station,
+            old.connector,
+            changes.get("maximum", old.maximum),
+            changes.get("weight", old.weight),
+            changes.get("priority", old.priority),
+            old.started_at,
+        )
+        key = station, connector
+        running = self._sessions[key] = Running(session, arrival)
+        root = self._home[station].root
+        self._pending.add(root.group.id)
+        if root.tree is not None:
+            root.tree.update(key, running)
         return session
 
     def stop_session(self, station: str, connector: str) -> None:
         """Stop the session at a connector, or raise `UnknownIdError`."""
-        key, _ = self._running(station, connector)
+        self._running(station, connector)
+        key = station, connector
         del self._sessions[key]
-        self._disturb(station)
+        root = self._home[station].root
+        self._pending.add(root.group.id)
+        if root.tree is not None:
+            root.tree.stop(key)
 
     def session(self, station: str, connector: str) -> Session:
         """Return the session at a connector, or raise `UnknownIdError`."""
-        return self._running(station, connector)[1].session
+        return self._running(station, connector).session
 
     def sessions(self, group_id: str | None = None) -> list[Session]:
         """Return all sessions, or those in one group (not below it), as they came."""
@@ -1208,7 +593,7 @@ class Registry:
             rule = f"finite and at least {self._clock!r}, the registry's clock"
             self._clock = _validate.number_within("at", at, rule, least=self._clock)
         if root is not None:
-            return _result({root.group.id: self._solve(root)}, _Directory())
+            return RegistryAllocation(OneTree(self._solve(root)))
         for begins in [begins for begins in self._turns if begins <= self._clock]:
             self._pending |= self._turns.pop(begins)
         if self._pending:
@@ -1220,29 +605,23 @@ class Registry:
                 }
             )
             self._pending = set()
-        return _result(self._trees, self._directory)
+        return RegistryAllocation(AllTrees(self._trees, self._directory))
 
-    def _solve(self, root: _Node) -> _Answer:
-        if root.tree is None:
-            root.tree = _Tree(root)
-        answer = root.tree.answer(self._sessions, self._clock)
-        if root.tree.turning:
-            self._turns.setdefault(root.tree.next_turn, set()).add(root.group.id)
+    def _solve(self, root: Node) -> Answer:
+        tree = root.tree
+        if tree is None:
+            tree = root.tree = Tree(root, self._sessions, self._clock)
+        answer = tree.answer(self._clock)
+        if tree.lines:
+            self._turns.setdefault(tree.next_turn, set()).add(root.group.id)
         return answer
 
-    def _disturb(self, station_id: str) -> None:
-        """Note that sessions of a charge station changed."""
-        root = self._home[station_id].root
-        if root.tree is not None:
-            root.tree.forget()
-        self._pending.add(root.group.id)
-
-    def _rebuild(self, node: _Node) -> None:
+    def _rebuild(self, node: Node) -> None:
         """Note that what the node's tree holds changes, or did."""
         root = node.root
         root.tree = None
         self._pending.add(root.group.id)
-        self._directory = _Directory()
+        self._directory = Directory()
 
     # To and from a file
 
@@ -1261,7 +640,7 @@ class Registry:
         """
         keys = {running.number: list(key) for key, running in self._sessions.items()}
 
-        def line(node: _Node) -> dict[str, Any] | None:
+        def line(node: Node) -> dict[str, Any] | None:
             if node.line is None:
                 return None
             order = [number for number in node.line.order if number in keys]
@@ -1327,11 +706,11 @@ class Registry:
                 registry._begin(session)
         for place, node, line in lines:
             if line is not None:
-                node.line = registry._read_line(place, line)
+                node.line = registry._read_line(place, line, node.group.rotation)
         return registry
 
-    def _read_line(self, place: str, line: object) -> _Line:
-        record = _record(place, line, _names(_Line))
+    def _read_line(self, place: str, line: object, rotation: float) -> Line:
+        record = _record(place, line, ("turn", "order", "served"))
         turn = record["turn"]
         if type(turn) is not int:
             raise InputTypeError(f"{place}.turn must be a whole number, got {turn!r}")
@@ -1345,15 +724,16 @@ class Registry:
                         f"session, got {key!r}"
                     )
                 read.append(running.number)
-        return _Line(turn, numbers["order"], set(numbers["served"]))
+        return Line(Fraction(rotation), turn, numbers["order"], set(numbers["served"]))
 
     # Looking up
 
-    def _node(self, group_id: str, name: str = "group_id") -> _Node:
+    def _node(self, group_id: str, name: str = "group_id") -> Node:
         _validate.identifier(name, group_id)
-        if group_id not in self._nodes:
+        node = self._nodes.get(group_id)
+        if node is None:
             raise UnknownIdError(f"{name} must be the id of a group, got {group_id!r}")
-        return self._nodes[group_id]
+        return node
 
     def _charge_station(self, station_id: str, name: str) -> ChargeStation:
         _validate.identifier(name, station_id)
@@ -1361,36 +741,38 @@ class Registry:
             raise UnknownIdError(f"{name} must be the id of a charge station, got {station_id!r}")
         return self._home[station_id].stations[station_id]
 
-    def _key(self, station: str, connector: str) -> Key:
+    def _root_of(self, key: Key) -> Node:
+        """Return the root above a connector, which must be there."""
+        station, connector = key
+        node = self._home.get(station)
+        if node is not None:
+            root = node.root
+            if root.tree is not None and key in root.tree.layout.place:
+                return root
         connectors = self._charge_station(station, "station").connectors
-        _validate.identifier("connector", connector)
         if all(plug.id != connector for plug in connectors):
             raise UnknownIdError(
                 f"connector must be the id of a connector of charge station {station!r} "
                 f"({', '.join(repr(plug.id) for plug in connectors)}), got {connector!r}"
             )
-        return station, connector
+        return self._home[station].root
 
-    def _running(self, station: str, connector: str) -> tuple[Key, _Running]:
-        key = self._key(station, connector)
-        if key not in self._sessions:
+    def _running(self, station: str, connector: str) -> Running:
+        _validate.identifier("station", station)
+        _validate.identifier("connector", connector)
+        key = station, connector
+        running = self._sessions.get(key)
+        if running is None:
+            self._root_of(key)
             raise UnknownIdError(
                 f"connector must have a session, but {connector!r} of charge station {station!r} "
                 "has none"
             )
-        return key, self._sessions[key]
+        return running
 
     def _running_at(self, station: ChargeStation) -> list[Key]:
         keys = ((station.id, connector.id) for connector in station.connectors)
         return [key for key in keys if key in self._sessions]
-
-
-def _result(trees: Mapping[str, _Answer], directory: _Directory) -> RegistryAllocation:
-    return RegistryAllocation(_Connectors(trees, directory), _Groups(trees, directory))
-
-
-def _turn_at(time: float, rotation: float) -> int:
-    return Fraction(time) // Fraction(rotation)
 
 
 def _checked_connectors(connectors: Iterable[Connector]) -> tuple[Connector, ...]:
@@ -1426,6 +808,11 @@ def _refuse_short(group: Group, connectors: tuple[Connector, ...]) -> None:
                 f"{group.minimum_connector_capacity!r}, the minimum_connector_capacity of group "
                 f"{group.id!r}, got {connector.maximum_capacity!r}"
             )
+
+
+def _stands(group: Group) -> tuple[object, ...]:
+    """Return what a tree cannot take up without being laid out anew."""
+    return group.parent, group.minimum_connector_capacity, group.policy, group.rotation
 
 
 def _refuse_unknown(function: str, changes: Mapping[str, Any], known: type) -> None:
