@@ -148,15 +148,15 @@ ALWAYS_INLINE void draw_row(rule by, flight *f, int j)
 
 ALWAYS_INLINE void look_register(rule by, flight *f, search *s, int r, int guess)
 {
-    lanes drawn = sums_of(f->drawn + r * LANES), slope;
+    lanes drawn = sums_of(f->drawn + r * LANES);
+    draw d = {.drawn = drawn};
     if (by == EQUAL) {
-        lanes whole = whole_below(drawn);
-        slope = (drawn - whole) * all(1.0 / SLIVER);
-        drawn = whole;
+        d.drawn = whole_below(drawn);
+        d.slope = (drawn - d.drawn) * all(1.0 / SLIVER);
     } else {
-        slope = sums_of(f->slope + r * LANES);
+        d.slope = sums_of(f->slope + r * LANES);
     }
-    look(by, s, drawn, slope, guess);
+    look(by, s, &d, guess);
     store(f->level + r * LANES, s->level);
 }
 

@@ -85,10 +85,14 @@ ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
 {
     return _mm_test_epi8_mask(_mm_loadl_epi64((const __m128i *)from), _mm_set1_epi8(-1)) & 0xff;
 }
-/* The double above each, for x >= 0. */
+/* The double above each, for x >= 0, and below each, for x > 0. */
 ALWAYS_INLINE lanes next_double(lanes x)
 {
     return _mm512_castsi512_pd(_mm512_castpd_si512(x) + 1);
+}
+ALWAYS_INLINE lanes previous_double(lanes x)
+{
+    return _mm512_castsi512_pd(_mm512_castpd_si512(x) - 1);
 }
 /* Half the doubles between two that are not negative: their bits are in the same order. */
 ALWAYS_INLINE lanes middle_double(lanes x, lanes y)
@@ -182,6 +186,10 @@ ALWAYS_INLINE lanes next_double(lanes x)
 {
     return _mm256_castsi256_pd(_mm256_castpd_si256(x) + 1);
 }
+ALWAYS_INLINE lanes previous_double(lanes x)
+{
+    return _mm256_castsi256_pd(_mm256_castpd_si256(x) - 1);
+}
 ALWAYS_INLINE lanes middle_double(lanes x, lanes y)
 {
     __m256i i = _mm256_castpd_si256(x), j = _mm256_castpd_si256(y);
@@ -220,12 +228,12 @@ ALWAYS_INLINE lanes nearest_whole(lanes x) { return x < 0x1p52 ? (x + 0x1p52) - 
 ALWAYS_INLINE lanes whole_below(lanes x)
 {
     double n = nearest_whole(x);
-    return n > x ? n - 1.0 : n;
+    return n - (n > x ? 1.0 : 0.0);
 }
 ALWAYS_INLINE lanes whole_above(lanes x)
 {
     double n = nearest_whole(x < 0.0 ? 0.0 : x);
-    return n < x ? n + 1.0 : n;
+    return n + (n < x ? 1.0 : 0.0);
 }
 #endif
 ALWAYS_INLINE flags is_above(lanes x, lanes y) { return x > y; }
@@ -242,14 +250,16 @@ ALWAYS_INLINE integers higher(integers x, integers y) { return x > y ? x : y; }
 ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no) { return f ? yes : no; }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8]) { return from[0] != 0; }
-ALWAYS_INLINE lanes next_double(lanes x)
+ALWAYS_INLINE lanes doubles_on(lanes x, int64_t n)
 {
     int64_t i;
     memcpy(&i, &x, sizeof i);
-    ++i;
+    i += n;
     memcpy(&x, &i, sizeof x);
     return x;
 }
+ALWAYS_INLINE lanes next_double(lanes x) { return doubles_on(x, 1); }
+ALWAYS_INLINE lanes previous_double(lanes x) { return doubles_on(x, -1); }
 ALWAYS_INLINE lanes middle_double(lanes x, lanes y)
 {
     int64_t i, j;
@@ -308,6 +318,13 @@ ALWAYS_INLINE double most_of(lanes x)
     return most;
 }
 
+ALWAYS_INLINE double least_of(lanes x)
+{
+    double each[LANES], least = INFINITY;
+    store(each, x);
+    for (int j = 0; j < LANES; ++j) least = at_most(least, each[j]);
+    return least;
+}
 ALWAYS_INLINE int64_t highest_of(integers x)
 {
     int64_t each[LANES], most = INT64_MIN;

@@ -82,8 +82,9 @@ static mark level_within(const bracket *k, double budget)
     for (int guess = 1; bits(s.open) && guess <= MOST_GUESSES; ++guess) {
         double level = lane(s.level, 0);
         draw d = draw_at(EQUAL, level, &k->open);
-        look(EQUAL, &s, all(sum(d.drawn) + settled + slope * (level - k->low)),
-             all(sum(d.slope) + slope), guess);
+        d.drawn = all(sum(d.drawn) + settled + slope * (level - k->low));
+        d.slope = all(sum(d.slope) + slope);
+        look(EQUAL, &s, &d, guess);
     }
     assert(!bits(s.open));
     double level = lane(s.below, 0);

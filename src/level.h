@@ -53,7 +53,14 @@ ALWAYS_INLINE lanes share(rule by, lanes level, lanes weight, lanes minimum, lan
  * rule exactly; with the others, who stands where he stops rising may still be counted. */
 typedef struct {
     lanes drawn, slope;
+    lanes reached, ahead; /* WEBSTER: the last claim that the level has reached, and the first that it
+                             has not, of all that count within bounds */
 } draw;
+
+ALWAYS_INLINE draw no_draw(void)
+{
+    return (draw){all(0.0), all(0.0), all(0.0), all(INFINITY)};
+}
 
 ALWAYS_INLINE void add_draw(rule by, lanes level, lanes weight, lanes minimum, lanes maximum, draw *d)
 {
@@ -62,12 +69,16 @@ ALWAYS_INLINE void add_draw(rule by, lanes level, lanes weight, lanes minimum, l
                                : is_same(q, want);
     d->drawn += q;
     d->slope += only(rising, weight);
+    if (by != WEBSTER) return;
+    lanes reached = (q - all(0.5)) / weight, ahead = (q + all(0.5)) / weight;
+    d->reached = larger(d->reached, only(is_above(q, minimum), reached));
+    d->ahead = smaller(d->ahead, choose(is_above(maximum, q), ahead, d->ahead));
 }
 
 ALWAYS_INLINE draw draw_at(rule by, double level, const pool *p)
 {
     lanes at = all(level), one = all(1.0);
-    draw d = {all(0.0), all(0.0)}, e = d;
+    draw d = no_draw(), e = d;
     int64_t k = 0;
     for (; k + 2 * LANES <= p->n; k += 2 * LANES) {
         add_draw(by, at, by == EQUAL ? one : load(p->weight + k), load(p->minimum + k),
@@ -78,7 +89,8 @@ ALWAYS_INLINE draw draw_at(rule by, double level, const pool *p)
     for (; k < p->n; k += LANES)
         add_draw(by, at, by == EQUAL ? one : get(p->weight + k, p->n - k),
                  get(p->minimum + k, p->n - k), get(p->maximum + k, p->n - k), &d);
-    return (draw){d.drawn + e.drawn, d.slope + e.slope};
+    return (draw){d.drawn + e.drawn, d.slope + e.slope, larger(d.reached, e.reached),
+                  smaller(d.ahead, e.ahead)};
 }
 
 /* Searches for levels, a lane each. The highest level lies at or above `below`, where `used` is
@@ -119,14 +131,20 @@ ALWAYS_INLINE void go_to(rule by, search *s, lanes level)
     s->level = choose(is_above(s->above, level), level, halfway);
 }
 
-ALWAYS_INLINE void look(rule by, search *s, lanes drawn, lanes slope, int guess)
+/* Say what is drawn at the level, and where to look next. */
+ALWAYS_INLINE void look(rule by, search *s, const draw *d, int guess)
 {
-    lanes left = s->budget - drawn;
+    lanes left = s->budget - d->drawn, slope = d->slope, low = s->level, high = s->level;
     flags over = is_above(all(0.0), left);
     flags fits = except(s->open, over);
-    s->above = choose(both(s->open, over), s->level, s->above);
-    s->below = choose(fits, s->level, s->below);
-    s->used = choose(fits, drawn, s->used);
+    if (by == WEBSTER) {
+        /* Between two claims nothing changes. */
+        high = d->reached;
+        low = previous_double(d->ahead);
+    }
+    s->above = choose(both(s->open, over), high, s->above);
+    s->below = choose(fits, low, s->below);
+    s->used = choose(fits, d->drawn, s->used);
     s->open = both(s->open, is_above(s->above, lowest_above(by, s, s->below)));
     /* With the EQUAL rule the slope is the growth to the next level, exactly. */
     if (by == EQUAL) s->open = except(s->open, both(fits, is_above(slope, left)));
@@ -220,10 +238,15 @@ ALWAYS_INLINE mark highest(rule by, const pool *p, double budget, double wanted,
         double level = lane(s.level, 0);
         if (exact) {
             double drawn = sum(draw_of_slivers(p, level + sliver)), whole = floor(drawn);
-            look(by, &s, all(whole), all((drawn - whole) / sliver), i);
+            draw d = {.drawn = all(whole), .slope = all((drawn - whole) / sliver)};
+            look(by, &s, &d, i);
         } else {
             draw d = draw_at(by, level, p);
-            look(by, &s, all(sum(d.drawn)), all(sum(d.slope)), i);
+            d.drawn = all(sum(d.drawn));
+            d.slope = all(sum(d.slope));
+            d.reached = all(most_of(d.reached));
+            d.ahead = all(least_of(d.ahead));
+            look(by, &s, &d, i);
         }
     }
     assert(!bits(s.open));
