@@ -124,16 +124,15 @@ ALWAYS_INLINE void row_out(const wattfill_batch *b, const grid *in, rule by, con
 /* Why connectors of group g, alike in all but their bounds, got what a level gives. */
 static void explain(const wattfill_batch *b, const pool *p, int64_t g, double level)
 {
-    uint8_t *reason = b->reason + b->offsets[g];
-    int64_t *bound_by = b->bound_by + b->offsets[g];
+    uint8_t *restrict reason = b->reason + b->offsets[g];
+    int64_t *restrict bound_by = b->bound_by + b->offsets[g];
+    const double *restrict minimum = p->minimum, *restrict maximum = p->maximum;
+#pragma omp simd
     for (int64_t i = 0; i < p->n; ++i) {
-        double minimum = p->minimum[i], maximum = p->maximum[i];
-        int idle = minimum > maximum, at_maximum = at_least(level, minimum) >= maximum;
-        reason[i] = idle               ? WATTFILL_IDLE
-                    : at_maximum       ? WATTFILL_MAXIMUM
-                    : level <= minimum ? WATTFILL_MINIMUM
-                                       : WATTFILL_SHARING;
-        bound_by[i] = idle || at_maximum ? -1 : g;
+        int64_t at_maximum = at_least(level, minimum[i]) >= maximum[i], active = minimum[i] <= maximum[i];
+        int64_t at_minimum = (level <= minimum[i]) & !at_maximum;
+        reason[i] = (uint8_t)(-active & (WATTFILL_SHARING + at_maximum - at_minimum));
+        bound_by[i] = (active & !at_maximum) ? g : -1;
     }
 }
 
