@@ -7,8 +7,8 @@ last quantum. Every group has a connector and fits its minimums: peers know no a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,22 @@ MINIMUMS = (1.4, 4.1, 5.0, 10.0)
 # Of the groups, 20 % can give everybody the maximum and 10 % hardly more than the minimums.
 UNCONSTRAINED, TIGHT = 0.2, 0.9
 
+VALUES = ("discrete", "continuous")
+
+# Weights: what operators would type, or any whole number of parts between half and double.
+WEIGHTS = (0.5, 1.0, 1.5, 2.0, 3.0)
+WEIGHT_PARTS = 1024
+
+# 0.1 A on one phase of 230 V and on three, in kW.
+STEP, STEP_THREE_PHASE = 0.023, 0.069
+
+# Capacities change from call to call, so that the branch predictor learns no answer: the fewer
+# connectors there are, the more often, until so many were seen.
+FEWEST_CAPACITIES, MOST_CAPACITIES, TO_SEE = 2, 32, 4_000_000
+
+# Connectors that are drawn; a larger workload repeats them.
+MOST_DRAWN = 1_000_000
+
 
 class Batch(NamedTuple):
     """What a solver takes: group ``g`` owns connectors ``offsets[g]:offsets[g + 1]``."""
@@ -38,107 +54,206 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Workload:
-    """Groups to share capacity in, and how they are handed to a solver."""
+    """Groups to share capacity in, under one vector of capacities after another."""
 
     name: str
-    batch: Batch
-    one_by_one: bool = False
-    """Whether every group is a call of its own, as from an event loop; otherwise all are one."""
+    minimum: Floats
+    maximum: Floats
+    capacities: list[Floats]
+    """Each (n_groups,)"""
+    offsets: Integers
+    options: dict[str, Any] = field(default_factory=dict)
+    """More arguments of `wattfill.allocate`: weights, priorities, a step, parents."""
 
     @property
     def n_groups(self) -> int:
         """How many groups there are."""
-        return self.batch.capacity.size
+        return self.offsets.size - 1
 
     @property
     def n_connectors(self) -> int:
         """How many connectors all groups have together."""
-        return self.batch.minimum.size
+        return self.minimum.size
 
-    def calls(self) -> list[Batch]:
-        """Return the arguments of each call that solves a part of the workload."""
-        if not self.one_by_one:
-            return [self.batch]
-        return [_groups(self.batch, [g]) for g in range(self.n_groups)]
+    @property
+    def batch(self) -> Batch:
+        """What a solver takes under the first capacities."""
+        return self.batches[0]
+
+    @property
+    def batches(self) -> list[Batch]:
+        """What a solver takes under each of the capacities."""
+        return [Batch(self.minimum, self.maximum, c, self.offsets) for c in self.capacities]
+
+    def group(self, g: int) -> Batch:
+        """Return what a solver takes for one group, under the first capacities."""
+        connectors = slice(self.offsets[g], self.offsets[g + 1])
+        low, high = self.minimum[connectors], self.maximum[connectors]
+        return Batch(low, high, self.capacities[0][g : g + 1], np.array([0, low.size]))
 
     def sample(self, most: int) -> Workload:
         """Return the workload with at most so many of its groups, small and large in proportion."""
         if self.n_groups <= most:
             return self
-        by_size = np.argsort(np.diff(self.batch.offsets), kind="stable")
+        sizes = np.diff(self.offsets)
         places = (np.arange(most) + 0.5) * self.n_groups / most
-        chosen = np.sort(by_size[places.astype(np.int64)])
-        return Workload(self.name, _groups(self.batch, chosen), self.one_by_one)
+        chosen = np.sort(np.argsort(sizes, kind="stable")[places.astype(np.int64)])
+        offsets = _offsets(sizes[chosen])
+        moved = np.repeat(self.offsets[chosen] - offsets[:-1], sizes[chosen])
+        connectors = moved + np.arange(offsets[-1])
+        return replace(
+            self,
+            minimum=self.minimum[connectors],
+            maximum=self.maximum[connectors],
+            capacities=[capacity[chosen] for capacity in self.capacities],
+            offsets=offsets,
+        )
 
 
-def _groups(batch: Batch, chosen: npt.ArrayLike) -> Batch:
-    """Return some groups of a batch as a batch."""
-    chosen = np.asarray(chosen)
-    start, sizes = batch.offsets[chosen], np.diff(batch.offsets)[chosen]
-    offsets = np.concatenate(([0], np.cumsum(sizes)))
-    connectors = np.repeat(start - offsets[:-1], sizes) + np.arange(offsets[-1])
-    return Batch(
-        batch.minimum[connectors], batch.maximum[connectors], batch.capacity[chosen], offsets
-    )
+def equal(n_groups: int, size: int, values: str = "discrete") -> Workload:
+    """Make groups of one size.
+
+    Bounds are "discrete", with ties everywhere, or "continuous", with next to none.
+
+    Examples
+    --------
+    >>> workload = equal(10_000, 50)
+    >>> workload.name, workload.n_connectors, len(workload.capacities)
+    ('10000x50-discrete', 500000, 8)
+
+    """
+    sizes = np.full(n_groups, size, np.int64)
+    return _make(f"{n_groups}x{size}", sizes, values, np.random.default_rng((n_groups, size)))
 
 
-def _equal(n_groups: int, size: int) -> Callable[[np.random.Generator], Integers]:
-    return lambda rng: np.full(n_groups, size, np.int64)
-
-
-def _power_law(rng: np.random.Generator) -> Integers:
-    """Return sizes of density ``size**-1.5`` on 1..5000 that add up to a million connectors."""
-    most, n_connectors = 5000, 1_000_000
+def power_law(values: str = "discrete", *, n_connectors: int = 1_000_000) -> Workload:
+    """Make groups whose sizes have a density of ``size**-1.5`` on 1..5000."""
+    most = 5000
+    rng = np.random.default_rng(6)
     uniform = rng.random(n_connectors)
     sizes: Integers = np.floor((1.0 - uniform * (1.0 - most**-0.5)) ** -2).astype(np.int64)
     ends = np.cumsum(sizes)
     n_groups = int(np.searchsorted(ends, n_connectors)) + 1
     sizes[n_groups - 1] -= ends[n_groups - 1] - n_connectors
-    return sizes[:n_groups]
+    return _make("power-law", sizes[:n_groups], values, rng)
 
 
-class _Recipe(NamedTuple):
-    seed: int
-    sizes: Callable[[np.random.Generator], Integers]
-    one_by_one: bool = False
+def weighted(plain: Workload, values: str = "discrete") -> Workload:
+    """Give weights to connectors: what operators type, or continuous ones."""
+    rng = np.random.default_rng(7)
+    n = plain.n_connectors
+    if values == "discrete":
+        weight = rng.choice(np.array(WEIGHTS), n)
+    else:
+        weight = rng.integers(WEIGHT_PARTS // 2, 2 * WEIGHT_PARTS, n) / WEIGHT_PARTS
+    return replace(plain, name=f"{plain.name}-weighted-{values}", options={"weight": weight})
 
 
-_SHAPES = {
-    "10000x50": _Recipe(1, _equal(10_000, 50)),
-    "100000x8": _Recipe(2, _equal(100_000, 8)),
-    "100x10000": _Recipe(3, _equal(100, 10_000)),
-    "1x1000000": _Recipe(4, _equal(1, 1_000_000)),
-    # Many different groups: one over and over would teach the branch predictor its answer.
-    "1x20-per-call": _Recipe(5, _equal(256, 20), one_by_one=True),
-    "power-law": _Recipe(6, _power_law),
+def tiers(plain: Workload) -> Workload:
+    """Give every connector one of three priorities."""
+    priority = np.random.default_rng(8).integers(0, 3, plain.n_connectors)
+    return replace(plain, name=f"{plain.name}-tiers", options={"priority": priority})
+
+
+def steps(plain: Workload, step: float = STEP) -> Workload:
+    """Let powers be whole multiples of a step, with room for the minimums taken up to it."""
+    room = quanta(np.full(1, step)) * np.diff(plain.offsets)
+    capacities = [(quanta(capacity) + room) / QUANTA_PER_KW for capacity in plain.capacities]
+    return replace(
+        plain, name=f"{plain.name}-steps-{step}", capacities=capacities, options={"step": step}
+    )
+
+
+def tree(plain: Workload, below: int = 100) -> Workload:
+    """Put so many groups at a time below one of a second level, and these below one root.
+
+    Each of the upper groups is limited as often and as tightly as a group of a plain workload.
+    """
+    rng = np.random.default_rng(9)
+    n_leaves = plain.n_groups
+    middle = np.arange(0, n_leaves, below)
+    root = n_leaves + middle.size
+    parent = np.concatenate(
+        [n_leaves + np.arange(n_leaves) // below, np.full(middle.size, root), [-1]]
+    )
+    start = plain.offsets[:-1]
+    least = np.add.reduceat(quanta(plain.minimum), start)
+    most = np.add.reduceat(quanta(plain.maximum), start)
+    capacities = []
+    for capacity in plain.capacities:
+        leaves = quanta(capacity)
+        least_middle = np.add.reduceat(least, middle)
+        most_middle = np.add.reduceat(np.minimum(most, leaves), middle)
+        middles = _capacities(rng, least_middle, most_middle)
+        # The root always binds, or a third of the work would depend on its luck.
+        share = rng.uniform(0.2, 0.8)
+        room = np.minimum(middles, most_middle).sum() - least.sum()
+        top = least.sum() + int(share * room)
+        capacities.append(np.concatenate([leaves, middles, [top]]) / QUANTA_PER_KW)
+    return replace(
+        plain,
+        name=f"{plain.name}-tree",
+        capacities=capacities,
+        offsets=np.concatenate([plain.offsets, np.full(middle.size + 1, plain.n_connectors)]),
+        options={"parent": parent},
+    )
+
+
+_SHAPES: dict[str, Callable[[str, int], Workload]] = {
+    "10000x50": lambda values, shrink: equal(10_000 // shrink, 50, values),
+    "100000x8": lambda values, shrink: equal(100_000 // shrink, 8, values),
+    "100x10000": lambda values, shrink: equal(100, 10_000 // shrink, values),
+    "1x1000000": lambda values, shrink: equal(1, 1_000_000 // shrink, values),
+    "power-law": lambda values, shrink: power_law(values, n_connectors=1_000_000 // shrink),
 }
-_VALUES = ("discrete", "continuous")
+_VARIANTS: dict[str, Callable[[Workload], Workload]] = {
+    "weighted-discrete": lambda plain: weighted(plain, "discrete"),
+    "weighted-continuous": lambda plain: weighted(plain, "continuous"),
+    "tree": tree,
+    "tiers": tiers,
+    "steps-0.023": lambda plain: steps(plain, STEP),
+    "steps-0.069": lambda plain: steps(plain, STEP_THREE_PHASE),
+}
 
-NAMES = tuple(f"{shape}-{values}" for shape in _SHAPES for values in _VALUES)
-"""What `load` knows: discrete bounds have ties everywhere, continuous ones next to none."""
+NAMES = tuple(f"{shape}-{values}" for values in VALUES for shape in _SHAPES)
+"""Plain groups of every kind of size."""
+VARIANTS = tuple(f"{NAMES[0]}-{variant}" for variant in _VARIANTS)
+"""The first of these with weights, parents, priorities and steps."""
 
 
-def load(name: str) -> Workload:
-    """Make the workload of that name.
+def load(name: str, shrink: int = 1) -> Workload:
+    """Make a workload of `NAMES` or `VARIANTS`, or the same so many times smaller.
 
     Examples
     --------
-    >>> workload = load("10000x50-discrete")
-    >>> workload.n_groups, workload.n_connectors
-    (10000, 500000)
+    >>> load("10000x50-discrete-tree").options["parent"]
+    array([10000, 10000, 10000, ..., 10100, 10100,    -1], shape=(10101,))
 
     """
-    shape, _, values = name.rpartition("-")
-    seed, make_sizes, one_by_one = _SHAPES[shape]
-    rng = np.random.default_rng(seed)
-    sizes = make_sizes(rng)
-    offsets = np.concatenate(([0], np.cumsum(sizes)))
-    low, high = _bounds(rng, int(offsets[-1]), continuous=values == "continuous")
-    capacity = _capacities(
-        rng, np.add.reduceat(low, offsets[:-1]), np.add.reduceat(high, offsets[:-1])
+    if name in NAMES:
+        shape, _, values = name.rpartition("-")
+        return _SHAPES[shape](values, shrink)
+    return _VARIANTS[name.removeprefix(f"{NAMES[0]}-")](load(NAMES[0], shrink))
+
+
+def _make(shape: str, sizes: Integers, values: str, rng: np.random.Generator) -> Workload:
+    offsets = _offsets(sizes)
+    n = int(offsets[-1])
+    low, high = _bounds(rng, min(n, MOST_DRAWN), continuous=values == "continuous")
+    low, high = np.resize(low, n), np.resize(high, n)
+    least, most = np.add.reduceat(low, offsets[:-1]), np.add.reduceat(high, offsets[:-1])
+    n_capacities = min(max(FEWEST_CAPACITIES, TO_SEE // n), MOST_CAPACITIES)
+    return Workload(
+        f"{shape}-{values}",
+        low / QUANTA_PER_KW,
+        high / QUANTA_PER_KW,
+        [_capacities(rng, least, most) / QUANTA_PER_KW for _ in range(n_capacities)],
+        offsets,
     )
-    batch = Batch(low / QUANTA_PER_KW, high / QUANTA_PER_KW, capacity / QUANTA_PER_KW, offsets)
-    return Workload(name, batch, one_by_one)
+
+
+def _offsets(sizes: Integers) -> Integers:
+    return np.concatenate(([0], np.cumsum(sizes)))
 
 
 def _bounds(rng: np.random.Generator, n: int, *, continuous: bool) -> tuple[Integers, Integers]:
@@ -151,7 +266,7 @@ def _bounds(rng: np.random.Generator, n: int, *, continuous: bool) -> tuple[Inte
     if continuous:
         high *= rng.uniform(0.4, 1.0, n)
         low = np.minimum(low * rng.uniform(0.7, 1.0, n), high)
-    return _quanta(low), _quanta(high)
+    return quanta(low), quanta(high)
 
 
 def _capacities(rng: np.random.Generator, least: Integers, most: Integers) -> Integers:
@@ -167,7 +282,8 @@ def _capacities(rng: np.random.Generator, least: Integers, most: Integers) -> In
     )
 
 
-def _quanta(kw: Floats) -> Integers:
+def quanta(kw: Floats) -> Integers:
+    """Count in whole quanta."""
     return np.rint(kw * QUANTA_PER_KW).astype(np.int64)
 
 

@@ -11,7 +11,9 @@ import numpy as np
 from benchmarks.workloads import Floats, Integers
 
 
-def solve(minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers) -> Floats:
+def solve(
+    minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers, power: Floats
+) -> None:
     """Share each group's capacity among its connectors."""
     start, sizes = offsets[:-1], np.diff(offsets)
     n, n_groups = minimum.size, sizes.size
@@ -39,4 +41,4 @@ def solve(minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers)
     k = np.clip(first + np.add.reduceat(fits, first, dtype=np.int64) - 1, first, last - 1)
     level = bounds[k] + (capacity - base - drawn[k]) / np.maximum(rising[k], 1)
     level[np.add.reduceat(maximum, start) <= capacity] = np.inf
-    return np.clip(np.repeat(level, sizes), minimum, maximum)
+    np.clip(np.repeat(level, sizes), minimum, maximum, out=power)

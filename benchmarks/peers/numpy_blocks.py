@@ -12,18 +12,19 @@ from benchmarks.workloads import Floats, Integers
 _CONNECTORS = 1 << 16  # in a block: ten arrays of so many doubles fit beside each other
 
 
-def solve(minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers) -> Floats:
+def solve(
+    minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers, power: Floats
+) -> None:
     """Share each group's capacity among its connectors."""
-    power = np.empty_like(maximum)
     n_blocks = -(-minimum.size // _CONNECTORS)
     shares = np.linspace(0, minimum.size, n_blocks + 1)
     ends = np.unique(np.searchsorted(offsets, shares)).tolist()
     for first, last in pairwise(ends):
         start, stop = offsets[first], offsets[last]
-        power[start:stop] = numpy_newton.solve(
+        numpy_newton.solve(
             minimum[start:stop],
             maximum[start:stop],
             capacity[first:last],
             offsets[first : last + 1] - start,
+            power[start:stop],
         )
-    return power

@@ -10,7 +10,9 @@ from benchmarks.workloads import Floats, Integers
 _MOST_STEPS = 200
 
 
-def solve(minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers) -> Floats:
+def solve(
+    minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers, power: Floats
+) -> None:
     """Share each group's capacity among its connectors."""
     start, sizes = offsets[:-1], np.diff(offsets)
     level = np.full(sizes.size, np.inf)
@@ -43,10 +45,8 @@ def solve(minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers)
             group, budget, n = group[unsettled], budget[unsettled], n[unsettled]
             guess, below, above = guess[unsettled], below[unsettled], above[unsettled]
 
-    power = np.repeat(level, sizes)
-    np.maximum(power, minimum, out=power)
+    np.maximum(np.repeat(level, sizes), minimum, out=power)
     np.minimum(power, maximum, out=power)
-    return power
 
 
 def _only(chosen: npt.NDArray[np.bool_], sizes: Integers, values: Floats) -> Floats:

@@ -17,7 +17,9 @@ from benchmarks.workloads import Floats, Integers
 _BITS = 62  # of an integer, beside its sign
 
 
-def solve(minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers) -> Floats:
+def solve(
+    minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers, power: Floats
+) -> None:
     """Share each group's capacity among its connectors."""
     start, stop, sizes = offsets[:-1], offsets[1:], np.diff(offsets)
     n, n_groups = minimum.size, sizes.size
@@ -68,7 +70,5 @@ def solve(minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers)
     k = np.clip(k, 2 * start[g], 2 * stop[g] - 2)
     level[g] = (bounds[k] + (wanted - drawn[k]) / rising[k]) / scale
 
-    power = np.repeat(level, sizes)
-    np.maximum(power, minimum, out=power)
+    np.maximum(np.repeat(level, sizes), minimum, out=power)
     np.minimum(power, maximum, out=power)
-    return power

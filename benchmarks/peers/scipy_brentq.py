@@ -10,13 +10,13 @@ from scipy.optimize import brentq  # type: ignore[import-untyped]
 from benchmarks.workloads import Floats, Integers
 
 
-def solve(minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers) -> Floats:
+def solve(
+    minimum: Floats, maximum: Floats, capacity: Floats, offsets: Integers, power: Floats
+) -> None:
     """Share each group's capacity among its connectors."""
-    power = np.empty_like(maximum)
     ends = offsets.tolist()
     for budget, (start, stop) in zip(capacity.tolist(), pairwise(ends), strict=True):
         power[start:stop] = _fill(minimum[start:stop], maximum[start:stop], budget)
-    return power
 
 
 def _fill(low: Floats, high: Floats, budget: float) -> Floats:
