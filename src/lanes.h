@@ -27,8 +27,11 @@
 #if LANES > 1
 #include <immintrin.h>
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+/* Have memory near that is to be written soon. */
+#define EXPECT_WRITE(to) __builtin_prefetch(to, 1)
 #else
 #define ALWAYS_INLINE static inline
+#define EXPECT_WRITE(to) ((void)(to))
 #endif
 
 #define FIRST_HALF 0x20

@@ -70,7 +70,7 @@ ALWAYS_INLINE row_sums row_in(const wattfill_batch *b, const grid *by, contents 
 {
     /* Copies, which no store into a row can change. */
     const grid in = *by;
-    const double *low = b->minimum + i, *high = b->maximum + i;
+    const double *low = b->minimum + i, *high = b->maximum + i, *power = b->power + i;
     const uint8_t *active = has & GAPS && b->active ? b->active + i : NULL;
     row_sums s = {all(0.0), all(0.0), all(0.0)};
     doubts seen = *d;
@@ -79,7 +79,10 @@ ALWAYS_INLINE row_sums row_in(const wattfill_batch *b, const grid *by, contents 
 #define IN(left)                                                                                \
     some_in(&in, has, at, get(low + k, left), get(high + k, left), active ? active + k : NULL,  \
             left, minimum + k, maximum + k, &s, &seen)
-    for (; k + LANES <= n; k += LANES) IN(LANES);
+    for (; k + LANES <= n; k += LANES) {
+        EXPECT_WRITE(power + k);
+        IN(LANES);
+    }
     if (k < n) IN(n - k);
 #undef IN
     if (!(has & (HUGE_BOUNDS | GAPS))) seen.total += s.least + s.most;
