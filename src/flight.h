@@ -51,22 +51,24 @@ static lanes narrow_to_tier(const pool *p, const int64_t *priority, integers *ti
         tiers[k] = get_integers(priority + k * LANES, p->n - k * LANES);
         highest = higher(highest, tiers[k]);
     }
-    integers tier, next = all_integers(highest_of(highest));
-    double wanted_at_once;
-    /* Each round ends with a lower tier, and some tier does not fit. */
+    int64_t next = highest_of(highest), last;
+    integers tier;
+    double wanted_in_all;
+    /* Some tier does not fit, unless bounds are malformed; every round goes to a lower one. */
     do {
-        tier = next;
+        last = next;
+        tier = all_integers(last);
         lanes wanted = all(0.0);
-        next = all_integers(INT64_MIN);
+        integers below = all_integers(INT64_MIN);
         for (int64_t k = 0; k < n; ++k) {
             flags lower = is_higher(tier, tiers[k]);
             lanes width = load(p->maximum + k * LANES) - load(p->minimum + k * LANES);
             wanted += choose(lower, all(0.0), larger(width, all(0.0)));
-            next = higher(next, choose_integers(lower, tiers[k], next));
+            below = higher(below, choose_integers(lower, tiers[k], below));
         }
-        next = all_integers(highest_of(next));
-        wanted_at_once = sum(wanted);
-    } while (wanted_at_once <= left);
+        next = highest_of(below);
+        wanted_in_all = sum(wanted);
+    } while (wanted_in_all <= left && next < last);
     lanes drawn = all(0.0);
     for (int64_t k = 0; k < n; ++k) {
         double *minimum = p->minimum + k * LANES, *maximum = p->maximum + k * LANES;

@@ -223,7 +223,8 @@ ALWAYS_INLINE lanes larger(lanes x, lanes y) { return x > y ? x : y; }
 ALWAYS_INLINE lanes smaller(lanes x, lanes y) { return x < y ? x : y; }
 #if defined(__SSE4_1__) || defined(__aarch64__)
 ALWAYS_INLINE lanes whole_below(lanes x) { return floor(x); }
-ALWAYS_INLINE lanes whole_above(lanes x) { return ceil(x); }
+/* Not -0, which a division would keep. */
+ALWAYS_INLINE lanes whole_above(lanes x) { return ceil(x) + 0.0; }
 #else
 /* Adding 2**52 rounds to a whole number, for 0 <= x: for processors without an instruction for it.
  * From 2**52 on every double is whole. Nobody asks for less than 0 but to round up from above -1. */

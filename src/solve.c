@@ -317,6 +317,12 @@ static int solve_tree(tree *t, int64_t root)
     return 1;
 }
 
+/* Bounds that count are below 2**42 quanta then, as PLAIN ones must be. */
+static inline int is_small(const grid *in, double budget)
+{
+    return budget < SMALL_CAPACITY && budget * in->step < 0x1p41;
+}
+
 /* A group that is not small, by the way that suits its size. Returns 0, with nothing of use written,
  * where its minimums do not fit or a connector is malformed. */
 static int solve_one(tree *t, int64_t g, double budget)
@@ -382,7 +388,7 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
         take_capacities(b, &in, at, end - at, budget);
         for (int64_t g = at; g < end; ++g) {
             int64_t n = b->offsets[g + 1] - b->offsets[g];
-            if (n <= SMALL && budget[g - at] < SMALL_CAPACITY)
+            if (n <= SMALL && is_small(&in, budget[g - at]))
                 take_off(b, &in, by, has, &f, g, budget[g - at], &d);
             else if (by != EQUAL || has & STEPS || b->priority || !solve_one(t, g, budget[g - at]))
                 waiting[n_waiting++] = g;

@@ -203,6 +203,7 @@ def fuzz(folder: Path, seconds: int, *, update: bool) -> None:
         f"-max_len={LONGEST_INPUT}",
         "-entropic_scale_per_exec_time=1",
         "-rss_limit_mb=4096",
+        "-timeout=30",
         f"-artifact_prefix={folder}/",
     ]
     command = [program, *common, f"-max_total_time={seconds}", "-print_final_stats=1", inputs]

@@ -400,6 +400,9 @@ static void check_first_malformed(const wattfill_batch *b, int *any)
     if (named != first) wrong(b, "the first malformed connector", 0, (double)named, (double)first);
 }
 
+/* For inputs that do not come to an end: say what the call is first. */
+int shows_all;
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     source s = {.bytes = bytes, .left = size, .state = 0x9e3779b97f4a7c15};
@@ -434,6 +437,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     double *guess = ROOM(b.n_groups, double);
     for (int64_t g = 0; g < b.n_groups; ++g) guess[g] = a_guess(&s, malformed ? 1.0 : due.level[g]);
 
+    if (shows_all) show(&b);
     unsigned how = byte(&s);
     for (int k = 0; k < n_levels; ++k) {
         wattfill_simd_choose(names[k]);
