@@ -79,9 +79,12 @@ ALWAYS_INLINE void bounds_in(const grid *by, int all_sizes, int steps, lanes low
     *maximum = quanta_down(by, all_sizes, high);
     *minimum = smaller(*maximum, quanta_up(by, all_sizes, low));
     if (steps) {
+        lanes quanta = *maximum;
         *maximum = steps_down(by, all_sizes, *maximum);
         *minimum = steps_up(by, all_sizes, *minimum);
         flags none = is_above(*minimum, *maximum);
+        /* Of larger ones only this much is known: they are larger. */
+        if (!all_sizes) none = both(none, is_above(all(0x1p42), quanta));
         *minimum = choose(none, all(1.0), *minimum);
         *maximum = choose(none, all(0.0), *maximum);
     }

@@ -104,7 +104,10 @@ typedef struct {
 
 /* Newton's guesses are few where they are good. After that, every third one halves what lies between
  * below and above, fewer than 2**62 doubles; the others can only help. */
-enum { NEWTON_GUESSES = 6, MOST_GUESSES = NEWTON_GUESSES + 3 * 64 };
+enum { NEWTON_GUESSES = 6, MOST_GUESSES = NEWTON_GUESSES + 3 * 66 };
+
+/* Everybody has the maximum, BEYOND at most, before the level is here: weights are 1e-100 or more. */
+#define HIGHEST 1e117
 
 ALWAYS_INLINE lanes on_grid(rule by, const search *s, lanes level)
 {
@@ -149,6 +152,8 @@ ALWAYS_INLINE void look(rule by, search *s, const draw *d, int guess)
     /* With the EQUAL rule the slope is the growth to the next level, exactly. */
     if (by == EQUAL) s->open = except(s->open, both(fits, is_above(slope, left)));
     int halve = guess > NEWTON_GUESSES && guess % 3 == 0;
+    /* A weighted level may rise on before anything more is drawn: look for where it is. */
+    if (by == WEIGHTED) left = choose(over, left, left + all(1.0));
     lanes newton = s->level + left / slope;
     /* From infinity it goes halfway. */
     go_to(by, s, choose(halve ? s->open : is_same(slope, all(0.0)), all(INFINITY), newton));
@@ -162,7 +167,7 @@ ALWAYS_INLINE void begin(rule by, search *s, flags open, lanes budget, lanes lea
     s->budget = budget;
     s->used = least;
     s->below = all(0.0);
-    s->above = all(INFINITY);
+    s->above = all(HIGHEST);
     if (by == EQUAL) s->above = budget + all(1.0);
     s->grain = grain;
     s->per_grain = all(1.0) / grain;
