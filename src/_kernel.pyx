@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The compiled kernel: trusts its arguments, holds no GIL while it works.
+"""The compiled kernel for other compiled modules, which `cimport` it; see `wattfill.h`.
 
-Arrays are contiguous and of the lengths written beside them; an optional array that is absent
-has length 0. `wattfill._validate` has checked the values (see `wattfill.h` for what is assumed).
+It trusts its arguments, needs no GIL and touches nothing of Python while it works. A whole batch
+can be solved by several threads, of which nothing is left when the call returns: they work on
+parts of the batch, cut between trees, until there is none left to take.
 """
 import os
 
 from cpython.mem cimport PyMem_RawFree, PyMem_RawMalloc
-from libc.stdint cimport int64_t, uint8_t
-from libc.string cimport memset
+from libc.stdint cimport int64_t
 
 
 cdef extern from "wattfill.h" nogil:
@@ -19,6 +19,17 @@ cdef extern from "wattfill.h" nogil:
     int wattfill_simd_levels(const char **names, int most)
     int wattfill_simd_choose(const char *name)
     const char *wattfill_simd_chosen()
+
+
+cdef extern from "pythread.h" nogil:
+    ctypedef void *PyThread_type_lock
+    const unsigned long PYTHREAD_INVALID_THREAD_ID
+    const int WAIT_LOCK
+    unsigned long PyThread_start_new_thread(void (*run)(void *) noexcept nogil, void *argument)
+    PyThread_type_lock PyThread_allocate_lock()
+    void PyThread_free_lock(PyThread_type_lock lock)
+    int PyThread_acquire_lock(PyThread_type_lock lock, int wait)
+    void PyThread_release_lock(PyThread_type_lock lock)
 
 
 cdef int64_t plant_batch(wattfill_batch *batch, int64_t *scratch) noexcept nogil:
@@ -35,152 +46,152 @@ cdef int64_t solve_batch(
     return wattfill_solve(batch, start, stop, scratch)
 
 
-cdef const double *doubles(const double[::1] array) noexcept:
-    return &array[0] if array.shape[0] else NULL
+cdef enum:
+    # Connectors below which a thread, which takes some 20 microseconds to start and to end, is
+    # not worth it: to solve them, and to look at their bounds alone.
+    LEAST_PART = 16384
+    LEAST_LOOK = 131072
+    # Parts for each thread, so that one which is slow or comes late leaves its share to others.
+    PARTS_PER_THREAD = 16
+    # Doubles of scratch on the stack: enough for a small batch, which malloc would slow down.
+    SMALL_SCRATCH = 2048
 
 
-cdef const int64_t *integers(const int64_t[::1] array) noexcept:
-    return &array[0] if array.shape[0] else NULL
+# What is there to be done, and where it has got to.
+cdef struct Crew:
+    const wattfill_batch *batch
+    bint solves                 # or looks for malformed connectors
+    int64_t part                # connectors in a part, at least
+    int64_t end                 # of places to solve, or of connectors to look at
+    char *scratch               # a piece for each thread
+    size_t scratch_size         # of one piece
+    PyThread_type_lock turn     # guards what follows
+    int64_t next                # first that nobody has taken
+    int64_t malformed
+    int64_t n_started, n_working
+    PyThread_type_lock over     # held until nobody works
 
 
-def first_malformed(
-    const double[::1] minimum not None,             # IN   (n_connectors,)
-    const double[::1] maximum not None,             # IN   (n_connectors,)
-):
-    """First connector that breaks 0 <= minimum <= maximum < infinity, or -1."""
-    assert minimum.shape[0] == maximum.shape[0]
-    cdef int64_t n = minimum.shape[0]
-    if n == 0:
-        return -1
-    with nogil:
-        n = wattfill_first_malformed(n, &minimum[0], &maximum[0])
-    return n
+cdef int64_t end_of_part(const Crew *crew, int64_t start) noexcept nogil:
+    """Return where a part from here ends: between trees, if it is to be solved."""
+    cdef const wattfill_batch *b = crew.batch
+    cdef int64_t low = start + 1, high = crew.end, left = crew.part, middle, g
+    if not crew.solves:
+        return min(start + crew.part, crew.end)
+    if b.order == NULL:
+        while low < high:
+            middle = low + (high - low) // 2
+            if b.offsets[middle] - b.offsets[start] < crew.part:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+    for low in range(start, crew.end):
+        g = b.order[low]
+        left -= b.offsets[g + 1] - b.offsets[g]
+        if b.up[low] < 0 and left <= 0:
+            return low + 1
+    return crew.end
 
 
-def plant(
-    const int64_t[::1] offsets not None,            # IN   (n_groups + 1,)
-    const int64_t[::1] parent not None,             # IN   (n_groups,) or (0,)
-    int64_t[::1] order not None,                    # OUT  (n_groups,) or (0,), as parent
-    int64_t[::1] first not None,                    # OUT  likewise
-    int64_t[::1] up not None,                       # OUT  likewise
-):
-    """Lay groups out in post-order.
-
-    Return (connectors, groups) of the largest tree, or (-1, g) where group g is below a cycle.
-    """
-    assert order.shape[0] == first.shape[0] == up.shape[0] == parent.shape[0]
-    assert parent.shape[0] == 0 or parent.shape[0] == offsets.shape[0] - 1
-    cdef wattfill_batch batch
-    cdef int64_t *scratch = NULL
-    cdef int64_t n_groups = offsets.shape[0] - 1
-    cdef int64_t cyclic
-    memset(&batch, 0, sizeof(batch))
-    batch.n_groups = n_groups
-    batch.offsets = integers(offsets)
-    if parent.shape[0]:
-        batch.parent = integers(parent)
-        batch.order = &order[0]
-        batch.first = &first[0]
-        batch.up = &up[0]
-        scratch = <int64_t *> PyMem_RawMalloc(2 * n_groups * sizeof(int64_t))
-        if scratch == NULL:
-            raise MemoryError
-    with nogil:
-        cyclic = plant_batch(&batch, scratch)
-    PyMem_RawFree(scratch)
-    if cyclic >= 0:
-        return -1, cyclic
-    return batch.most_connectors, batch.most_groups
-
-
-def scratch_length(int64_t most_connectors, int64_t most_groups, bint weighted):
-    """How many doubles of scratch one call of solve() needs, as plant() measured the trees."""
-    cdef wattfill_batch batch
-    cdef double some_weight = 1.0
-    memset(&batch, 0, sizeof(batch))
-    batch.most_connectors = most_connectors
-    batch.most_groups = most_groups
-    if weighted:
-        batch.weight = &some_weight
-    return scratch_size(&batch) // sizeof(double)
-
-
-def solve(
-    int64_t start,                                  # places start..stop - 1 are solved
-    int64_t stop,
-    int64_t most_connectors,                        # as plant() says
-    int64_t most_groups,
-    double per_unit,                                # quanta in one unit
-    double step,                                    # quanta in one step, 0 for none
-    const double[::1] minimum not None,             # IN   (n_connectors,)
-    const double[::1] maximum not None,             # IN   (n_connectors,)
-    const int64_t[::1] offsets not None,            # IN   (n_groups + 1,)
-    const double[::1] capacity not None,            # IN   (n_groups,)
-    const double[::1] buffer not None,              # IN   (n_groups,)
-    const double[::1] reserved not None,            # IN   (n_groups,)
-    const double[::1] weight not None,              # IN   (n_connectors,) or (0,)
-    const int64_t[::1] priority not None,           # IN   (n_connectors,) or (0,)
-    const double[::1] rank not None,                # IN   (n_connectors,) or (0,)
-    const uint8_t[::1] active not None,             # IN   (n_connectors,) or (0,)
-    const int64_t[::1] order not None,              # IN   (n_groups,) or (0,), as plant() says
-    const int64_t[::1] first not None,              # IN   likewise
-    const int64_t[::1] up not None,                 # IN   likewise
-    double[::1] power not None,                     # OUT  (n_connectors,)
-    uint8_t[::1] reason not None,                   # OUT  (n_connectors,)
-    int64_t[::1] bound_by not None,                 # OUT  (n_connectors,)
-    double[::1] level not None,                     # OUT  (n_groups,)
-    double[::1] usable not None,                    # OUT  (n_groups,)
-    double[::1] used not None,                      # OUT  (n_groups,)
-    double[::1] needed not None,                    # OUT  (n_groups,)
-    double[::1] scratch not None,                   # as scratch_length() says
-):
-    """Solve the trees at places start..stop - 1; return a malformed connector, or -1."""
-    cdef int64_t n_connectors = minimum.shape[0], n_groups = offsets.shape[0] - 1
-    assert maximum.shape[0] == power.shape[0] == reason.shape[0] == n_connectors
-    assert bound_by.shape[0] == n_connectors
-    assert weight.shape[0] in (0, n_connectors) and priority.shape[0] in (0, n_connectors)
-    assert rank.shape[0] in (0, n_connectors) and active.shape[0] in (0, n_connectors)
-    assert capacity.shape[0] == buffer.shape[0] == reserved.shape[0] == n_groups
-    assert level.shape[0] == usable.shape[0] == used.shape[0] == needed.shape[0] == n_groups
-    assert order.shape[0] == first.shape[0] == up.shape[0]
-    assert order.shape[0] in (0, n_groups)
-    assert 0 <= start <= stop <= n_groups
-    if start == stop:
-        return -1
-    cdef wattfill_batch batch
-    memset(&batch, 0, sizeof(batch))
-    batch.n_connectors = n_connectors
-    batch.n_groups = n_groups
-    batch.minimum = doubles(minimum)
-    batch.maximum = doubles(maximum)
-    batch.offsets = integers(offsets)
-    batch.capacity = doubles(capacity)
-    batch.buffer = doubles(buffer)
-    batch.reserved = doubles(reserved)
-    batch.weight = doubles(weight)
-    batch.priority = integers(priority)
-    batch.rank = doubles(rank)
-    batch.active = &active[0] if active.shape[0] else NULL
-    batch.per_unit = per_unit
-    batch.step = step
-    if n_connectors:
-        batch.power = &power[0]
-        batch.reason = &reason[0]
-        batch.bound_by = &bound_by[0]
-    batch.level = &level[0]
-    batch.usable = &usable[0]
-    batch.used = &used[0]
-    batch.needed = &needed[0]
-    batch.order = <int64_t *> integers(order)
-    batch.first = <int64_t *> integers(first)
-    batch.up = <int64_t *> integers(up)
-    batch.most_connectors = most_connectors
-    batch.most_groups = most_groups
-    assert scratch.nbytes >= scratch_size(&batch)
+cdef int64_t do_part(const Crew *crew, int64_t start, int64_t stop, void *scratch) noexcept nogil:
+    """Return -1, or a malformed connector."""
+    cdef const wattfill_batch *b = crew.batch
     cdef int64_t malformed
-    with nogil:
-        malformed = solve_batch(&batch, start, stop, &scratch[0])
-    return malformed
+    if crew.solves:
+        return wattfill_solve(b, start, stop, scratch)
+    malformed = wattfill_first_malformed(stop - start, b.minimum + start, b.maximum + start)
+    return malformed if malformed < 0 else start + malformed
+
+
+cdef void work(void *argument) noexcept nogil:
+    """Do part after part, until none is left or a connector turned out to be malformed."""
+    cdef Crew *crew = <Crew *> argument
+    cdef int64_t start, stop, malformed
+    cdef bint last
+    PyThread_acquire_lock(crew.turn, WAIT_LOCK)
+    cdef char *scratch = crew.scratch + crew.n_started * crew.scratch_size
+    crew.n_started += 1
+    while crew.malformed < 0 and crew.next < crew.end:
+        start = crew.next
+        stop = crew.next = end_of_part(crew, start)
+        PyThread_release_lock(crew.turn)
+        malformed = do_part(crew, start, stop, scratch)
+        PyThread_acquire_lock(crew.turn, WAIT_LOCK)
+        if malformed >= 0:
+            crew.malformed = malformed
+    crew.n_working -= 1
+    last = crew.n_working == 0
+    PyThread_release_lock(crew.turn)
+    if last:
+        PyThread_release_lock(crew.over)
+
+
+cdef void work_together(Crew *crew, int64_t n_threads) noexcept nogil:
+    """Let this thread and up to n_threads - 1 others do all parts."""
+    cdef int64_t i
+    PyThread_acquire_lock(crew.over, WAIT_LOCK)
+    crew.n_working = n_threads
+    for i in range(1, n_threads):
+        if PyThread_start_new_thread(work, crew) == PYTHREAD_INVALID_THREAD_ID:
+            # There is no other thread to be had: those that there are do its part.
+            PyThread_acquire_lock(crew.turn, WAIT_LOCK)
+            crew.n_working -= n_threads - i
+            PyThread_release_lock(crew.turn)
+            break
+    work(crew)
+    PyThread_acquire_lock(crew.over, WAIT_LOCK)
+    PyThread_release_lock(crew.over)
+
+
+cdef int64_t run(const wattfill_batch *batch, bint solves, int64_t n_threads) noexcept nogil:
+    """Do all parts, by several threads if there are as many parts."""
+    cdef double small[SMALL_SCRATCH]
+    cdef size_t scratch_size = wattfill_scratch_size(batch) if solves else 0
+    cdef int64_t n = batch.n_connectors
+    # A tree is not parted.
+    cdef int64_t least = max(<int64_t> LEAST_PART, batch.most_connectors) if solves else LEAST_LOOK
+    cdef Crew crew
+    crew.batch = batch
+    crew.solves = solves
+    crew.end = batch.n_groups if solves else n
+    crew.malformed = NO_MEMORY
+    n_threads = max(<int64_t> 1, min(n_threads, (n + least - 1) // least))
+    if n_threads == 1 and scratch_size <= sizeof(small):
+        return do_part(&crew, 0, crew.end, small)
+
+    crew.part = max(<int64_t> LEAST_PART, n // (PARTS_PER_THREAD * n_threads))
+    crew.scratch_size = (scratch_size + 63) // 64 * 64      # a cache line belongs to one thread
+    crew.scratch = <char *> PyMem_RawMalloc(n_threads * crew.scratch_size)
+    crew.next = crew.n_started = 0
+    crew.turn = PyThread_allocate_lock()
+    crew.over = PyThread_allocate_lock()
+    if crew.scratch != NULL and crew.turn != NULL and crew.over != NULL:
+        crew.malformed = -1
+        work_together(&crew, n_threads)
+    PyMem_RawFree(crew.scratch)
+    if crew.turn != NULL:
+        PyThread_free_lock(crew.turn)
+    if crew.over != NULL:
+        PyThread_free_lock(crew.over)
+    return crew.malformed
+
+
+cdef int64_t screen_all(const wattfill_batch *batch, int64_t n_threads) noexcept nogil:
+    return run(batch, False, n_threads)
+
+
+cdef int64_t solve_all(const wattfill_batch *batch, int64_t n_threads) noexcept nogil:
+    return run(batch, True, n_threads)
+
+
+def is_checked():
+    """Whether this is the checked build, in which assertions are compiled in."""
+    try:
+        assert False
+    except AssertionError:
+        return True
+    return False
 
 
 def simd_levels():

@@ -216,8 +216,11 @@ ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, con
             waiting[n_waiting++] = g;
             continue;
         }
-        double level = f->level[j], left = f->budget[j] - used[j];
         const pool *p = &f->row[j];
+        double level = f->level[j];
+        /* Where there are tiers, more than the minimums is drawn at a level of 0. */
+        if (level == 0.0 && b->priority) used[j] = sum(draw_at(by, level, p).drawn);
+        double left = f->budget[j] - used[j];
         if (has & STEPS && level < INFINITY && left >= 1.0)
             used[j] += hand_out(b, p, i, level, left);
         row_out(b, in, by, has, p, i, level);

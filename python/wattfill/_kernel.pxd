@@ -37,3 +37,12 @@ cdef size_t scratch_size(const wattfill_batch *batch) noexcept nogil
 cdef int64_t solve_batch(
     const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch
 ) noexcept nogil
+
+cdef enum:
+    NO_MEMORY = -2
+
+# The same with scratch of their own and up to n_threads threads, of which this one is the first
+# and none is left in the end: look at the bounds of all connectors, or solve all trees of a
+# planted batch. They return -1, or a malformed connector (of several, any), or NO_MEMORY.
+cdef int64_t screen_all(const wattfill_batch *batch, int64_t n_threads) noexcept nogil
+cdef int64_t solve_all(const wattfill_batch *batch, int64_t n_threads) noexcept nogil

@@ -1,11 +1,16 @@
-"""Every check on what callers pass to `allocate`, and the sentences that say no."""
+"""Every check on what callers pass to `allocate`, and the sentences that say no.
+
+What comes back of an argument can be read by the kernel as it is: a float for one number, else an
+array of one dimension of doubles, 64-bit integers or booleans, contiguous, aligned and native.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
+import sys
 from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +19,7 @@ from wattfill.errors import InputError, InputTypeError
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
-
-NO_FLOATS: Floats = np.empty(0)
-NO_INTEGERS: Integers = np.empty(0, np.int64)
-NO_BYTES: Bytes = np.empty(0, np.uint8)
+Booleans = npt.NDArray[np.bool_]
 
 MOST_QUANTA = 2.0**53
 # With weights a power is a rounded product; below this it never skips a whole number.
@@ -26,24 +27,6 @@ MOST_QUANTA_WEIGHTED = 2.0**51
 LIGHTEST, HEAVIEST = 1e-100, 1e100
 
 _PLAIN_NUMBERS = {int, float}
-
-
-class Batch(NamedTuple):
-    """What the kernel takes: contiguous arrays, absent ones of length 0."""
-
-    minimum: Floats
-    maximum: Floats
-    offsets: Integers
-    capacity: Floats
-    buffer: Floats
-    reserved: Floats
-    parent: Integers
-    weight: Floats
-    priority: Integers
-    rank: Floats
-    active: Bytes
-    per_unit: float
-    step: float
 
 
 def _refuse(name: str, rule: str, array: npt.NDArray[Any], bad: npt.NDArray[np.bool_]) -> NoReturn:
@@ -100,12 +83,17 @@ def _array(name: str, value: object, kinds: str, kind: str) -> npt.NDArray[Any]:
     return array
 
 
+def _is_native(array: npt.NDArray[Any], dtype: type) -> bool:
+    # Two types of C may be one in Python; the kernel takes the one that NumPy has by this name.
+    return array.dtype.num == np.dtype(dtype).num and bool(array.dtype.isnative)
+
+
 def _contiguous(array: npt.NDArray[Any], dtype: type) -> npt.NDArray[Any]:
-    if array.dtype != dtype or not array.flags.c_contiguous:
-        # What is too large for a double becomes infinite, and is refused as such.
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(array, dtype)
-    return array if array.flags.aligned else array.copy()
+    if _is_native(array, dtype) and array.flags.c_contiguous and array.flags.aligned:
+        return array
+    # What is too large for a double becomes infinite, and is refused as such.
+    with np.errstate(over="ignore"):
+        return array.astype(dtype, order="C")
 
 
 def _vector(
@@ -120,7 +108,8 @@ def _vector(
     return _contiguous(array, dtype)
 
 
-def _reals(name: str, value: object, n: int | None = None, of: str = "connector") -> Floats:
+def reals(name: str, value: object, n: int | None = None, of: str = "connector") -> Floats:
+    """Return real numbers, of any value."""
     return _vector(name, value, n, of, "iuf", "real numbers", np.float64)
 
 
@@ -184,18 +173,51 @@ def identifier(name: str, value: object) -> str:
     return value
 
 
-def _per_group(name: str, value: object, n_groups: int, rule: str, most: float) -> Floats:
-    """Return one finite number in 0..most per group, from an array or from one number for all."""
+def maximum(value: object, n_connectors: int) -> Floats:
+    """Return as many real numbers as there are in `minimum`."""
+    high = reals("maximum", value)
+    if high.size != n_connectors:
+        raise InputError(
+            f"minimum and maximum must have the same length, got {n_connectors} and {high.size}"
+        )
+    return high
+
+
+def _per_group(name: str, value: object, n_groups: int, rule: str, most: float) -> Floats | float:
+    """Return one finite number in 0..most per group, or one for all."""
     array = value if type(value) is float else _array(name, value, "iuf", "real numbers")
     if np.ndim(array) == 0:
-        same = np.empty(n_groups)
-        same.fill(number_within(name, float(array), rule, most=most))
-        return same
-    reals = _reals(name, array, n_groups, "group")
-    bad = ~((reals >= 0.0) & (reals <= most) & np.isfinite(reals))
+        return number_within(name, float(array), rule, most=most)
+    numbers = reals(name, array, n_groups, "group")
+    bad = ~((numbers >= 0.0) & (numbers <= most) & np.isfinite(numbers))
     if bad.any():
-        _refuse(name, rule, reals, bad)
-    return reals
+        _refuse(name, rule, numbers, bad)
+    return numbers
+
+
+def capacity(value: object, n_groups: int, per_unit: float, limit: float) -> Floats | float:
+    """Return capacities below a limit in quanta."""
+    numbers = _per_group("capacity", value, n_groups, "finite and at least 0", np.inf)
+    too_many = np.asarray(numbers * per_unit >= limit)
+    if too_many.any():
+        rule = (
+            f"below {limit / per_unit:g}, which is 2**{int(np.log2(limit))} quanta "
+            "(take a coarser resolution)"
+        )
+        if isinstance(numbers, float):
+            raise InputError(f"capacity must be {rule}, got {numbers!r}")
+        _refuse("capacity", rule, numbers, too_many)
+    return numbers
+
+
+def buffer(value: object, n_groups: int) -> Floats | float:
+    """Return fractions."""
+    return _per_group("buffer", value, n_groups, "within 0.0..1.0", 1.0)
+
+
+def reserved(value: object, n_groups: int) -> Floats | float:
+    """Return finite numbers that are not negative."""
+    return _per_group("reserved", value, n_groups, "finite and at least 0", np.inf)
 
 
 def refuse_bounds(minimum: Floats, maximum: Floats) -> NoReturn:
@@ -215,11 +237,9 @@ def refuse_bounds(minimum: Floats, maximum: Floats) -> NoReturn:
     )
 
 
-def _offsets(value: object, n_connectors: int) -> Integers:
-    if value is None:
-        return np.array([0, n_connectors], np.int64)
-    # A copy: the result keeps it, and nobody can change it while the kernel reads.
-    offsets = _integers("offsets", value, None, "group").copy()
+def offsets(value: object, n_connectors: int) -> Integers:
+    """Return what parts the connectors into groups."""
+    offsets = _integers("offsets", value, None, "group")
     if offsets.size == 0:
         raise InputError("offsets must have one value more than there are groups, got none")
     if offsets[0] != 0:
@@ -239,9 +259,8 @@ def _offsets(value: object, n_connectors: int) -> Integers:
     return offsets
 
 
-def _parent(value: object, n_groups: int) -> Integers:
-    if value is None:
-        return NO_INTEGERS
+def parent(value: object, n_groups: int) -> Integers:
+    """Return another group for each, or -1; whether they go in a circle is for others to see."""
     parent = _integers("parent", value, n_groups, "group")
     bad = (parent < -1) | (parent >= n_groups)
     if bad.any():
@@ -249,7 +268,7 @@ def _parent(value: object, n_groups: int) -> Integers:
     bad = parent == np.arange(n_groups)
     if bad.any():
         _refuse("parent", "another group", parent, bad)
-    return parent if (parent >= 0).any() else NO_INTEGERS
+    return parent
 
 
 def refuse_cycle(parent: Integers, start: int) -> NoReturn:
@@ -262,32 +281,37 @@ def refuse_cycle(parent: Integers, start: int) -> NoReturn:
     raise InputError(f"parent must not go in a circle, got {shown} (child -> parent)")
 
 
-def _weight(value: object, n_connectors: int) -> Floats:
-    if value is None:
-        return NO_FLOATS
-    weight = _reals("weight", value, n_connectors)
+def weight(value: object, n_connectors: int) -> Floats:
+    """Return weights within LIGHTEST..HEAVIEST."""
+    weight = reals("weight", value, n_connectors)
     bad = ~((weight >= LIGHTEST) & (weight <= HEAVIEST))
     if bad.any():
         _refuse("weight", f"above 0 (within {LIGHTEST:g}..{HEAVIEST:g})", weight, bad)
     return weight
 
 
-def _rank(value: object, n_connectors: int) -> Floats:
-    if value is None:
-        return NO_FLOATS
-    rank = _reals("rank", value, n_connectors)
+def priority(value: object, n_connectors: int) -> Integers:
+    """Return whole numbers."""
+    return _integers("priority", value, n_connectors, "connector")
+
+
+def rank(value: object, n_connectors: int) -> Floats:
+    """Return finite numbers."""
+    rank = reals("rank", value, n_connectors)
     bad = ~np.isfinite(rank)
     if bad.any():
         _refuse("rank", "finite", rank, bad)
     return rank
 
 
-def _active(value: object, n_connectors: int) -> Bytes:
-    if value is None:
-        return NO_BYTES
-    return _vector("active", value, n_connectors, "connector", "b", "booleans", np.bool_).view(
-        np.uint8
-    )
+def active(value: object, n_connectors: int) -> Booleans:
+    """Return booleans."""
+    return _vector("active", value, n_connectors, "connector", "b", "booleans", np.bool_)
+
+
+def levels(value: object, n_groups: int) -> Floats:
+    """Return real numbers, of any value: where to start a search."""
+    return reals("level", value, n_groups, "group")
 
 
 def quanta_per_unit(resolution: object) -> float:
@@ -306,10 +330,8 @@ def _quanta_per_unit(value: float) -> float:
     return per_unit
 
 
-def _step(value: object, per_unit: float) -> float:
-    """Return the quanta in one step, 0 for none."""
-    if value is None:
-        return 0.0
+def step(value: object, per_unit: float) -> float:
+    """Return the quanta in one step."""
     step = number("step", value)
     if not 0.0 < step < np.inf:
         raise InputError(f"step must be above 0 and finite, got {step!r}")
@@ -325,70 +347,65 @@ def _step(value: object, per_unit: float) -> float:
 
 def threads(value: object) -> int:
     """Return how many threads may be used."""
-    if value is None:
-        return 1
     try:
         n = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         n = 0
     if n < 1 or isinstance(value, (bool, np.bool_)):
         raise InputError(f"threads must be a whole number, at least 1, or None, got {_show(value)}")
-    return n
+    return min(n, sys.maxsize)
 
 
-def batch(
-    minimum: object,
-    maximum: object,
-    capacity: object,
-    offsets: object,
-    *,
-    buffer: object,
-    reserved: object,
-    parent: object,
-    weight: object,
-    priority: object,
-    rank: object,
-    active: object,
-    step: object,
-    resolution: object,
-) -> Batch:
-    """Check everything that `allocate` takes but the bounds, which the kernel looks through."""
-    low = _reals("minimum", minimum)
-    n_connectors = low.size
-    high = _reals("maximum", maximum)
-    if high.size != n_connectors:
+def refuse_out(value: object) -> NoReturn:
+    """Say what `out` is, which is no allocation."""
+    raise InputTypeError(f"out must be an Allocation, got {type(value).__name__}")
+
+
+def out(
+    n_connectors: int,
+    n_groups: int,
+    resolution: float,
+    its_resolution: object,
+    **arrays: Any,
+) -> None:
+    """Refuse an `out` of these arrays, None for one that is not there yet, if it does not fit."""
+    its_sizes = np.size(arrays["power"]), np.size(arrays["usable"])
+    if its_sizes != (n_connectors, n_groups):
         raise InputError(
-            f"minimum and maximum must have the same length, got {n_connectors} and {high.size}"
+            f"out must have {n_connectors} connectors in {n_groups} groups, got "
+            f"{its_sizes[0]} in {its_sizes[1]}"
         )
-    ends = _offsets(offsets, n_connectors)
-    n_groups = ends.size - 1
-    per_unit = quanta_per_unit(resolution)
-    heavy = _weight(weight, n_connectors)
-    caps = _per_group("capacity", capacity, n_groups, "finite and at least 0", np.inf)
-    limit = MOST_QUANTA_WEIGHTED if weight is not None else MOST_QUANTA
-    too_many = caps * per_unit >= limit
-    if too_many.any():
-        _refuse(
-            "capacity",
-            f"below {limit / per_unit:g}, which is 2**{int(np.log2(limit))} quanta "
-            "(take a coarser resolution)",
-            caps,
-            too_many,
+    if its_resolution != resolution:
+        raise InputError(
+            f"out must have the resolution of the call, got {its_resolution!r} for {resolution!r}"
         )
-    return Batch(
-        minimum=low,
-        maximum=high,
-        offsets=ends,
-        capacity=caps,
-        buffer=_per_group("buffer", buffer, n_groups, "within 0.0..1.0", 1.0),
-        reserved=_per_group("reserved", reserved, n_groups, "finite and at least 0", np.inf),
-        parent=_parent(parent, n_groups),
-        weight=heavy,
-        priority=NO_INTEGERS
-        if priority is None
-        else _integers("priority", priority, n_connectors, "connector"),
-        rank=_rank(rank, n_connectors),
-        active=_active(active, n_connectors),
-        per_unit=per_unit,
-        step=_step(step, per_unit),
+    for name, dtype, size in (
+        ("power", np.float64, n_connectors),
+        ("reason", np.uint8, n_connectors),
+        ("bound_by", np.int64, n_connectors),
+        ("level", np.float64, n_groups),
+        ("usable", np.float64, n_groups),
+        ("used", np.float64, n_groups),
+        ("needed", np.float64, n_groups),
+        ("offsets", np.int64, n_groups + 1),
+    ):
+        array = arrays[name]
+        if array is None and name in ("reason", "bound_by"):
+            continue
+        shown = _show(array)
+        if type(array) is np.ndarray:
+            if _is_native(array, dtype) and array.shape == (size,) and array.flags.carray:
+                continue
+            shown = f"{array.dtype} of shape {array.shape}"
+        raise InputError(
+            f"out.{name} must be a writable, contiguous array of {size} {np.dtype(dtype)}, "
+            f"got {shown}"
+        )
+
+
+def refuse_changed() -> NoReturn:
+    """Say why reasons cannot be made any more."""
+    raise InputError(
+        "reason and bound_by must be asked for before the arrays that allocate() was given, or the "
+        "powers that it returned, are changed (or pass copies), got other powers from them now"
     )
