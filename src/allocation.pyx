@@ -851,8 +851,8 @@ def allocate(
         Every power is a whole multiple of this, which is a whole number of quanta. What
         truncation frees is handed out in admission order; with weights, by Webster's rule.
     resolution : float
-        One quantum, ``1 / n`` for a whole number n: powers are counted in whole numbers of it.
-        Capacities stay below 2**53 quanta, with weights below 2**51.
+        One quantum, ``1 / n`` for a whole number n up to 2**50: powers are counted in whole
+        numbers of it. Capacities stay below 2**53 quanta, with weights below 2**51.
     level : array_like of float, shape (n_groups,), optional
         Levels of an earlier answer, ``a.level`` say, to start the search from. Any numbers do:
         the closer they are the sooner the answer is found, and it is the same.

@@ -33,7 +33,7 @@ enum {
  *
  * The caller ensures: offsets start at 0, never fall and end
  * at n_connectors; 0 <= buffer <= 1; 0 <= capacity, reserved; weight within 1e-100..1e100; rank
- * not NaN; per_unit a whole number in 1..2**53; step a whole number of quanta; capacity *
+ * not NaN; per_unit a whole number in 1..2**50; step a whole number of quanta; capacity *
  * per_unit below 2**53, or below 2**51 with weights. Optional arrays may be NULL. */
 typedef struct wattfill_batch {
     /* IN */

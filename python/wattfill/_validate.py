@@ -321,10 +321,10 @@ def quanta_per_unit(resolution: object) -> float:
 
 @lru_cache(maxsize=16)
 def _quanta_per_unit(value: float) -> float:
-    per_unit = float(round(1.0 / value)) if 2.0**-53 <= value <= 1.0 else 0.0
+    per_unit = float(round(1.0 / value)) if 2.0**-50 <= value <= 1.0 else 0.0
     if per_unit == 0.0 or abs(per_unit * value - 1.0) > 1e-15:
         raise InputError(
-            "resolution must be one over a whole number up to 2**53 (1e-6, 0.001, 0.25, 1), "
+            "resolution must be one over a whole number up to 2**50 (1e-6, 0.001, 0.25, 1), "
             f"got {value!r}"
         )
     return per_unit
