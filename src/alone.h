@@ -16,8 +16,8 @@ typedef struct {
     double *minimum, *maximum;
 } lone;
 
-/* Returns 0, with nothing of use written, where the minimums do not fit or a bound may be malformed.
- * Levels and sums go out in grains. */
+/* Returns 0, with nothing of use written, where the minimums do not fit or a bound may be
+ * malformed. Levels and sums go out in grains. */
 static int solve_alone(const wattfill_batch *b, const grid *in, const lone *l)
 {
     int64_t g = l->group, i = l->start, n = l->n;

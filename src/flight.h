@@ -17,8 +17,8 @@ enum {
     REGISTERS = IN_FLIGHT / LANES,
     SMALL = 256 /* connectors of a small group, at most */
 };
-/* Up to its capacity a group draws less than (SMALL + 1) * (SMALL_CAPACITY + 1) grains, so that sums
- * with slivers are exact too. */
+/* Up to its capacity a group draws less than (SMALL + 1) * (SMALL_CAPACITY + 1) grains, so that
+ * sums with slivers are exact too. */
 #define SLIVER 0x1p-9
 #define SMALL_CAPACITY 0x1p34
 
@@ -148,24 +148,30 @@ ALWAYS_INLINE void draw_row(rule by, flight *f, int j)
     }
 }
 
+/* `drawn` is at the level and a sliver. */
+ALWAYS_INLINE void look_at_slivers(search *s, lanes drawn, int guess)
+{
+    draw d = {.drawn = whole_below(drawn)};
+    d.slope = (drawn - d.drawn) * all(1.0 / SLIVER);
+    look(EQUAL, s, &d, guess);
+}
+
 ALWAYS_INLINE void look_register(rule by, flight *f, search *s, int r, int guess)
 {
     lanes drawn = sums_of(f->drawn + r * LANES);
-    draw d = {.drawn = drawn};
     if (by == EQUAL) {
-        d.drawn = whole_below(drawn);
-        d.slope = (drawn - d.drawn) * all(1.0 / SLIVER);
+        look_at_slivers(s, drawn, guess);
     } else {
-        d.slope = sums_of(f->slope + r * LANES);
+        draw d = {.drawn = drawn, .slope = sums_of(f->slope + r * LANES)};
+        look(by, s, &d, guess);
     }
-    look(by, s, &d, guess);
     store(f->level + r * LANES, s->level);
 }
 
 /* Find the levels of all groups in flight and land them: powers go out, and levels, used and needed
  * in grains. Groups whose minimums do not fit are put on a list; returns how many. */
-ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, contents has, flight *f,
-                           int64_t *waiting)
+ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, contents has,
+                           flight *f, int64_t *waiting)
 {
     search s[REGISTERS];
     lanes least[REGISTERS], most[REGISTERS];

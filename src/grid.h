@@ -113,10 +113,16 @@ ALWAYS_INLINE lanes units_of_grains(const grid *by, lanes n)
 }
 
 /* A level from outside, in grains; any number may come. */
+ALWAYS_INLINE lanes guesses_in(const grid *by, lanes level)
+{
+    lanes grains = level * all(by->per_unit) + all(NEAR);
+    if (by->step > 0.0) grains = grains * all(by->one_by);
+    return grains;
+}
+
 ALWAYS_INLINE double guess_in(const grid *by, double level)
 {
-    double grains = level * by->per_unit + NEAR;
-    return by->step > 0.0 ? grains * by->one_by : grains;
+    return lane(guesses_in(by, all(level)), 0);
 }
 
 /* Quanta a group may use. */

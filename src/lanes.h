@@ -1,9 +1,6 @@
-/* SPDX-License-Identifier: Apache-2.0
- *
- * A few doubles at a time: eight or four where registers hold that many, and one at a time, which is
- * plain C for any compiler, elsewhere. All other files are written once, with what stands here and
- * with + - * on lanes.
- */
+/* SPDX-License-Identifier: Apache-2.0  A few doubles at a time: eight or four where registers
+ * hold that many, and one at a time, which is plain C for any compiler, elsewhere. All other
+ * files are written once, with what stands here and with + - * on lanes. */
 #ifndef WATTFILL_LANES_H
 #define WATTFILL_LANES_H
 
@@ -27,12 +24,25 @@
 #if LANES > 1
 #include <immintrin.h>
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define APART static __attribute__((noinline))
 /* Have memory near that is to be written soon. */
 #define EXPECT_WRITE(to) __builtin_prefetch(to, 1)
 #else
 #define ALWAYS_INLINE static inline
+#define APART static
 #define EXPECT_WRITE(to) ((void)(to))
 #endif
+
+/* Ask for what is going to be read or written, `ahead` doubles on, be it beyond the end. */
+ALWAYS_INLINE void ask_for(const double *from, int64_t ahead)
+{
+#if LANES > 1
+    __builtin_prefetch((const void *)((uintptr_t)from + (uintptr_t)ahead * sizeof *from));
+#else
+    (void)from;
+    (void)ahead;
+#endif
+}
 
 #define FIRST_HALF 0x20
 #define SECOND_HALF 0x31
@@ -45,7 +55,10 @@ typedef __mmask8 flags;
 ALWAYS_INLINE lanes all(double x) { return _mm512_set1_pd(x); }
 ALWAYS_INLINE lanes load(const double *from) { return _mm512_loadu_pd(from); }
 ALWAYS_INLINE void store(double *to, lanes x) { _mm512_storeu_pd(to, x); }
-ALWAYS_INLINE flags first_lanes(int64_t n) { return (flags)((1u << n) - 1); }
+ALWAYS_INLINE flags first_lanes(int64_t n)
+{
+    return (flags)_bzhi_u32(0xff, n > 0 ? (unsigned)n : 0);
+}
 ALWAYS_INLINE lanes load_some(const double *from, int64_t n)
 {
     return _mm512_maskz_loadu_pd(first_lanes(n), from);
@@ -83,6 +96,7 @@ ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no)
 {
     return _mm512_mask_mov_epi64(no, f, yes);
 }
+ALWAYS_INLINE lanes as_doubles(integers x) { return _mm512_cvtepi64_pd(x); }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
 {
@@ -118,6 +132,26 @@ ALWAYS_INLINE lanes sums_of(const lanes row[LANES])
         half[j] = _mm512_castpd512_pd256(row[j]) + _mm512_extractf64x4_pd(row[j], 1);
     return _mm512_insertf64x4(_mm512_castpd256_pd512(sums_of_four(half)), sums_of_four(half + 4),
                               1);
+}
+#define EVEN_QUARTERS 0x88
+#define ODD_QUARTERS 0xdd
+/* Rows to columns. */
+ALWAYS_INLINE void transpose(lanes row[LANES])
+{
+    lanes two[LANES], four[LANES];
+    for (int j = 0; j < LANES; j += 2) {
+        two[j] = _mm512_unpacklo_pd(row[j], row[j + 1]);
+        two[j + 1] = _mm512_unpackhi_pd(row[j], row[j + 1]);
+    }
+    for (int j = 0; j < LANES; j += 4)
+        for (int i = 0; i < 2; ++i) {
+            four[j + i] = _mm512_shuffle_f64x2(two[j + i], two[j + i + 2], EVEN_QUARTERS);
+            four[j + i + 2] = _mm512_shuffle_f64x2(two[j + i], two[j + i + 2], ODD_QUARTERS);
+        }
+    for (int i = 0; i < 4; ++i) {
+        row[i] = _mm512_shuffle_f64x2(four[i], four[i + 4], EVEN_QUARTERS);
+        row[i + 4] = _mm512_shuffle_f64x2(four[i], four[i + 4], ODD_QUARTERS);
+    }
 }
 
 #elif LANES == 4
@@ -176,6 +210,11 @@ ALWAYS_INLINE integers higher(integers x, integers y)
 {
     return choose_integers(is_higher(x, y), x, y);
 }
+/* From 0 to 2**52 - 1: these are the last bits of a double that is 2**52 more. */
+ALWAYS_INLINE lanes as_doubles(integers x)
+{
+    return _mm256_or_pd(_mm256_castsi256_pd(x), all(0x1p52)) - all(0x1p52);
+}
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
 {
     __m256i each = _mm256_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)from));
@@ -204,6 +243,19 @@ ALWAYS_INLINE lanes sums_of(const lanes row[LANES])
     lanes y = _mm256_unpacklo_pd(row[2], row[3]) + _mm256_unpackhi_pd(row[2], row[3]);
     return _mm256_permute2f128_pd(x, y, FIRST_HALF) + _mm256_permute2f128_pd(x, y, SECOND_HALF);
 }
+/* Rows to columns. */
+ALWAYS_INLINE void transpose(lanes row[LANES])
+{
+    lanes even[2], odd[2];
+    for (int j = 0; j < 2; ++j) {
+        even[j] = _mm256_unpacklo_pd(row[2 * j], row[2 * j + 1]);
+        odd[j] = _mm256_unpackhi_pd(row[2 * j], row[2 * j + 1]);
+    }
+    row[0] = _mm256_permute2f128_pd(even[0], even[1], FIRST_HALF);
+    row[1] = _mm256_permute2f128_pd(odd[0], odd[1], FIRST_HALF);
+    row[2] = _mm256_permute2f128_pd(even[0], even[1], SECOND_HALF);
+    row[3] = _mm256_permute2f128_pd(odd[0], odd[1], SECOND_HALF);
+}
 
 #else
 
@@ -226,8 +278,9 @@ ALWAYS_INLINE lanes whole_below(lanes x) { return floor(x); }
 /* Not -0, which a division would keep. */
 ALWAYS_INLINE lanes whole_above(lanes x) { return ceil(x) + 0.0; }
 #else
-/* Adding 2**52 rounds to a whole number, for 0 <= x: for processors without an instruction for it.
- * From 2**52 on every double is whole. Nobody asks for less than 0 but to round up from above -1. */
+/* Adding 2**52 rounds to a whole number, for 0 <= x: for processors without an instruction for
+ * it. From 2**52 on every double is whole. Nobody asks for less than 0 but to round up from
+ * above -1. */
 ALWAYS_INLINE lanes nearest_whole(lanes x) { return x < 0x1p52 ? (x + 0x1p52) - 0x1p52 : x; }
 ALWAYS_INLINE lanes whole_below(lanes x)
 {
@@ -252,6 +305,7 @@ ALWAYS_INLINE integers get_integers(const int64_t *from, int64_t n) { return n >
 ALWAYS_INLINE flags is_higher(integers x, integers y) { return x > y; }
 ALWAYS_INLINE integers higher(integers x, integers y) { return x > y ? x : y; }
 ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no) { return f ? yes : no; }
+ALWAYS_INLINE lanes as_doubles(integers x) { return (double)x; }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8]) { return from[0] != 0; }
 ALWAYS_INLINE lanes doubles_on(lanes x, int64_t n)
@@ -274,6 +328,7 @@ ALWAYS_INLINE lanes middle_double(lanes x, lanes y)
     return x;
 }
 ALWAYS_INLINE lanes sums_of(const lanes row[LANES]) { return row[0]; }
+ALWAYS_INLINE void transpose(lanes row[LANES]) { (void)row; }
 
 #endif
 
@@ -289,6 +344,14 @@ ALWAYS_INLINE void put(double *to, int64_t n, lanes x)
 {
     if (n >= LANES) store(to, x);
     else store_some(to, n, x);
+}
+
+/* The same for any n, also below 0. A mask costs nothing where a register has eight lanes, and
+ * where it has four a store with one costs more than a branch. */
+ALWAYS_INLINE void store_any(double *to, int64_t n, lanes x)
+{
+    if (LANES == 8) store_some(to, n, x);
+    else if (n > 0) put(to, n, x);
 }
 
 /* Which of the first n bytes, as far as there are lanes, are not 0. */

@@ -10,8 +10,8 @@
 
 #include "alone.h"
 
-/* Connectors of a large group, at least. Bounds in grains of more do not stay in a cache of 1 MiB or
- * 2 MiB; measured, the two ways take the same time at about this size. */
+/* Connectors of a large group, at least. Bounds in grains of more do not stay in a cache of 1
+ * MiB or 2 MiB; measured, the two ways take the same time at about this size. */
 enum { LARGE = 100000 };
 
 /* What a sample says of a level: the level, and how far off it may well be. */

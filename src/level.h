@@ -22,8 +22,8 @@ typedef enum {
                  the level has reached (Balinski and Young: Fair Representation, 1982, ch. 9) */
 } rule;
 
-/* Connectors that share one budget. All whole numbers, 0 <= minimum <= maximum; but whoever takes no
- * part has a minimum of 1 and a maximum of 0. */
+/* Connectors that share one budget. All whole numbers, 0 <= minimum <= maximum; but whoever
+ * takes no part has a minimum of 1 and a maximum of 0. */
 typedef struct {
     double *minimum, *maximum;
     double *weight; /* not read when the rule is EQUAL */
@@ -49,12 +49,13 @@ ALWAYS_INLINE lanes share(rule by, lanes level, lanes weight, lanes minimum, lan
     return smaller(larger(minimum, wanted(by, level, weight, maximum)), maximum);
 }
 
-/* What a pool draws at a level, and by how much that grows as the level grows by one: with the EQUAL
- * rule exactly; with the others, who stands where he stops rising may still be counted. */
+/* What a pool draws at a level, and by how much that grows as the level grows by one: with the
+ * EQUAL rule exactly; with the others, who stands where he stops rising may still be counted. */
 typedef struct {
     lanes drawn, slope;
-    lanes reached, ahead; /* WEBSTER: the last claim that the level has reached, and the first that it
-                             has not, of all that count within bounds */
+    /* WEBSTER: the last claim within bounds that the level has reached, and the first that it has
+     * not. */
+    lanes reached, ahead;
 } draw;
 
 ALWAYS_INLINE draw no_draw(void)
@@ -62,7 +63,8 @@ ALWAYS_INLINE draw no_draw(void)
     return (draw){all(0.0), all(0.0), all(0.0), all(INFINITY)};
 }
 
-ALWAYS_INLINE void add_draw(rule by, lanes level, lanes weight, lanes minimum, lanes maximum, draw *d)
+ALWAYS_INLINE void add_draw(rule by, lanes level, lanes weight, lanes minimum, lanes maximum,
+                            draw *d)
 {
     lanes want = wanted(by, level, weight, maximum), q = smaller(larger(minimum, want), maximum);
     flags rising = by == EQUAL ? except(is_above(maximum, want), is_above(minimum, want))
@@ -102,11 +104,12 @@ typedef struct {
     flags open;
 } search;
 
-/* Newton's guesses are few where they are good. After that, every third one halves what lies between
- * below and above, fewer than 2**62 doubles; the others can only help. */
+/* Newton's guesses are few where they are good. After that, every third one halves what lies
+ * between below and above, fewer than 2**62 doubles; the others can only help. */
 enum { NEWTON_GUESSES = 6, MOST_GUESSES = NEWTON_GUESSES + 3 * 66 };
 
-/* Everybody has the maximum, BEYOND at most, before the level is here: weights are 1e-100 or more. */
+/* Everybody has the maximum, BEYOND at most, before the level is here: weights are 1e-100 or
+ * more. */
 #define HIGHEST 1e117
 
 ALWAYS_INLINE lanes on_grid(rule by, const search *s, lanes level)
@@ -123,7 +126,8 @@ ALWAYS_INLINE lanes lowest_above(rule by, const search *s, lanes level)
     return next_double(level);
 }
 
-/* Go to a level on the grid within the bracket, which is wider than one step: this one, if it is. */
+/* Go to a level on the grid within the bracket, which is wider than one step: this one, if it
+ * is. */
 ALWAYS_INLINE void go_to(rule by, search *s, lanes level)
 {
     lanes lowest = lowest_above(by, s, s->below);

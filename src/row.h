@@ -20,7 +20,7 @@ typedef enum {
 /* What became apparent of the bounds on the way in: whether one may be malformed. */
 typedef struct {
     lanes smallest; /* of minimum and maximum - minimum */
-    lanes total;    /* NaN or infinite where a bound is, or where PLAIN ones are too large to add up */
+    lanes total;    /* NaN or infinite where a bound is, or where they are too large to add up */
 } doubts;
 
 ALWAYS_INLINE doubts no_doubts(void) { return (doubts){all(0.0), all(0.0)}; }
@@ -28,7 +28,7 @@ ALWAYS_INLINE doubts no_doubts(void) { return (doubts){all(0.0), all(0.0)}; }
 ALWAYS_INLINE int is_doubtful(const doubts *d)
 {
     double total = sum(d->total);
-    return bits(is_above(all(0.0), d->smallest)) || !(total < INFINITY);
+    return bits(is_above(all(0.0), d->smallest)) || !(fabs(total) < INFINITY);
 }
 
 ALWAYS_INLINE void doubt(doubts *d, lanes low, lanes high, int total)
@@ -64,7 +64,8 @@ ALWAYS_INLINE void some_in(const grid *by, contents has, lanes level, lanes low,
     s->drawn += smaller(larger(least, level), most);
 }
 
-/* Bring in the bounds of n connectors from index i on. A few more may be overwritten behind them. */
+/* Bring in the bounds of n connectors from index i on. A few more may be overwritten behind
+ * them. */
 ALWAYS_INLINE row_sums row_in(const wattfill_batch *b, const grid *by, contents has, double level,
                               int64_t i, int64_t n, double *minimum, double *maximum, doubts *d)
 {
@@ -90,12 +91,18 @@ ALWAYS_INLINE row_sums row_in(const wattfill_batch *b, const grid *by, contents 
     return s;
 }
 
+/* Whole quanta in units, within the bounds as they were given. In this order a bound of -0 comes
+ * out as 0. */
+ALWAYS_INLINE lanes power_within(const grid *by, lanes low, lanes high, lanes quanta)
+{
+    return smaller(high, larger(low, units(by, quanta)));
+}
+
 ALWAYS_INLINE lanes some_out(const grid *by, contents has, lanes low, lanes high, lanes grains,
                              lanes minimum, lanes maximum)
 {
     if (has & STEPS) grains = grains * all(by->step);
-    /* In this order a bound of -0 comes out as 0. */
-    lanes power = smaller(high, larger(low, units(by, grains)));
+    lanes power = power_within(by, low, high, grains);
     if (has & (STEPS | GAPS)) power = choose(is_above(minimum, maximum), all(0.0), power);
     return power;
 }
@@ -132,7 +139,8 @@ static void explain(const wattfill_batch *b, const pool *p, int64_t g, double le
     const double *restrict minimum = p->minimum, *restrict maximum = p->maximum;
 #pragma omp simd
     for (int64_t i = 0; i < p->n; ++i) {
-        int64_t at_maximum = at_least(level, minimum[i]) >= maximum[i], active = minimum[i] <= maximum[i];
+        int64_t active = minimum[i] <= maximum[i];
+        int64_t at_maximum = at_least(level, minimum[i]) >= maximum[i];
         int64_t at_minimum = (level <= minimum[i]) & !at_maximum;
         reason[i] = (uint8_t)(-active & (WATTFILL_SHARING + at_maximum - at_minimum));
         bound_by[i] = (active & !at_maximum) ? g : -1;

@@ -9,6 +9,7 @@
 
 #include "flight.h"
 #include "large.h"
+#include "tiny.h"
 
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
@@ -173,8 +174,8 @@ static inline double given(const tree *t, double level, int64_t i)
     return lane(share(t->by, all(level), weight, low, all(t->maximum[i])), 0);
 }
 
-/* The level of group g, which gives `most`, keeps connector i at its power: then it is bound by g. Of
- * several such groups, by the one nearest to the root, which has nothing left. */
+/* The level of group g, which gives `most`, keeps connector i at its power: then it is bound by
+ * g. Of several such groups, by the one nearest to the root, which has nothing left. */
 static inline void hold(const tree *t, int64_t i, double most, int64_t g)
 {
     if (most <= t->power[i] && t->power[i] < t->maximum[i]) t->batch->bound_by[t->origin[i]] = g;
@@ -323,8 +324,8 @@ static inline int is_small(const grid *in, double budget)
     return budget < SMALL_CAPACITY && budget * in->step < 0x1p41;
 }
 
-/* A group that is not small, by the way that suits its size. Returns 0, with nothing of use written,
- * where its minimums do not fit or a connector is malformed. */
+/* A group that is not small, by the way that suits its size. Returns 0, with nothing of use
+ * written, where its minimums do not fit or a connector is malformed. */
 static int solve_one(tree *t, int64_t g, double budget)
 {
     const wattfill_batch *b = t->batch;
@@ -339,9 +340,10 @@ static int solve_one(tree *t, int64_t g, double budget)
  * whole registers. */
 enum { BLOCK = 128 };
 
-static void take_capacities(const wattfill_batch *b, const grid *in, int64_t start, int64_t n,
+static void take_capacities(const wattfill_batch *b, const grid *of, int64_t start, int64_t n,
                             double *budget)
 {
+    const grid by = *of, *in = &by;
     for (int64_t k = 0; k < n; k += LANES) {
         int64_t g = start + k, left = n - k;
         lanes q = usable_quanta(in, get(b->capacity + g, left), get(b->buffer + g, left),
@@ -352,8 +354,9 @@ static void take_capacities(const wattfill_batch *b, const grid *in, int64_t sta
 }
 
 /* Levels and sums of a block from grains to units. */
-static void levels_out(const wattfill_batch *b, const grid *in, int64_t start, int64_t n)
+static void levels_out(const wattfill_batch *b, const grid *of, int64_t start, int64_t n)
 {
+    const grid by = *of, *in = &by;
     for (int64_t k = 0; k < n; k += LANES) {
         int64_t g = start + k, left = n - k;
         lanes level = get(b->level + g, left), infinite = all(INFINITY);
@@ -378,21 +381,25 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
     const wattfill_batch *b = t->batch;
     const grid in = grid_of(b->per_unit, has & STEPS ? b->step : 0.0);
     double budget[BLOCK];
-    int64_t waiting[BLOCK];
+    int64_t others[BLOCK], waiting[BLOCK];
     flight f;
     clear(&f);
     for (int64_t at = start, end; at < stop; at = end) {
         end = at + BLOCK < stop ? at + BLOCK : stop;
         doubts d = no_doubts();
-        int64_t n_waiting = 0;
+        int64_t n_waiting = 0, n_others;
         take_capacities(b, &in, at, end - at, budget);
-        for (int64_t g = at; g < end; ++g) {
-            int64_t n = b->offsets[g + 1] - b->offsets[g];
+        if (LANES > 1 && by == EQUAL && has == PLAIN && !b->priority && !b->reason)
+            n_others = solve_tiny(b, &in, at, end, budget, others, waiting, &n_waiting, &d);
+        else
+            for (n_others = 0; n_others < end - at; ++n_others) others[n_others] = at + n_others;
+        for (int64_t k = 0; k < n_others; ++k) {
+            int64_t g = others[k], n = b->offsets[g + 1] - b->offsets[g];
             if (n <= SMALL && is_small(&in, budget[g - at]))
                 take_off(b, &in, by, has, &f, g, budget[g - at], &d);
             else if (by != EQUAL || has & STEPS || b->priority || !solve_one(t, g, budget[g - at]))
                 waiting[n_waiting++] = g;
-            if (f.n == IN_FLIGHT || g == end - 1)
+            if (f.n == IN_FLIGHT || k == n_others - 1)
                 n_waiting += land(b, &in, by, has, &f, waiting + n_waiting);
         }
         int64_t bad = is_doubtful(&d)
@@ -423,7 +430,8 @@ static int64_t solve_forest(tree *t, int64_t start, int64_t stop)
     return -1;
 }
 
-int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t stop, void *scratch)
+int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t stop,
+                                  void *scratch)
 {
     int64_t n = b->most_connectors + WATTFILL_SLACK;
     double *numbers = scratch;

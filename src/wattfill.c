@@ -94,7 +94,10 @@ size_t wattfill_scratch_size(const wattfill_batch *b)
                 per_group * (size_t)b->most_groups + 1 + ((size_t)b->most_connectors + 7) / 8);
 }
 
-static int64_t n_owned(const wattfill_batch *b, int64_t g) { return b->offsets[g + 1] - b->offsets[g]; }
+static int64_t n_owned(const wattfill_batch *b, int64_t g)
+{
+    return b->offsets[g + 1] - b->offsets[g];
+}
 
 static void measure(wattfill_batch *b, int64_t connectors, int64_t groups)
 {

@@ -53,7 +53,7 @@ typedef struct wattfill_batch {
     /* OUT */
     double *power;                               /* (n_connectors,) */
     uint8_t *reason;                             /* (n_connectors,), or NULL: not asked for */
-    int64_t *bound_by;                           /* (n_connectors,) group, or -1; NULL as reason is */
+    int64_t *bound_by;                           /* (n_connectors,) group, or -1; or NULL, both */
     double *level, *usable, *used, *needed;      /* (n_groups,) */
     /* Filled in by wattfill_plant when there are parents, read by wattfill_solve: groups in
      * post-order, so that the groups below one stand right before it. */
