@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -40,8 +39,6 @@ TOTALS = (
 SWEPT = ("Numba, Newton", "NumPy, Newton in blocks")
 N_CALLS = 256  # groups of which each is a call of its own, or has events of its own
 WITHIN_KW = 1e-3  # what other rules may be off, who stop when they are near enough
-
-HAS_WARM_START = "level" in inspect.signature(wattfill.allocate).parameters
 
 
 @dataclass(frozen=True)
@@ -221,7 +218,7 @@ CASES: dict[str, Case] = {
 
 
 def _read(answer: wattfill.RegistryAllocation) -> object:
-    return [connector.power for connector in answer.connectors.values()]
+    return answer.powers()
 
 
 def _swept(effort: Effort) -> tuple[Peer, ...]:
@@ -230,9 +227,7 @@ def _swept(effort: Effort) -> tuple[Peer, ...]:
 
 def _own(workload: Workload) -> list[Contender]:
     """Call wattfill in each way that there is, between two looks at the roofline."""
-    ways = [_wattfill(workload, INTO), _plain(workload), _explained(workload)]
-    if HAS_WARM_START:
-        ways.append(_warm(workload))
+    ways = [_wattfill(workload, INTO), _plain(workload), _explained(workload), _warm(workload)]
     return [_roofline(workload), *ways, _roofline(workload)]
 
 

@@ -16,6 +16,7 @@ cdef extern from "wattfill.h" nogil:
     size_t wattfill_scratch_size(const wattfill_batch *batch)
     int64_t wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch)
     int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double *maximum)
+    int wattfill_are_within(int64_t n, const double *x, double least, double most)
     int wattfill_simd_levels(const char **names, int most)
     int wattfill_simd_choose(const char *name)
     const char *wattfill_simd_chosen()
@@ -30,6 +31,10 @@ cdef extern from "pythread.h" nogil:
     void PyThread_free_lock(PyThread_type_lock lock)
     int PyThread_acquire_lock(PyThread_type_lock lock, int wait)
     void PyThread_release_lock(PyThread_type_lock lock)
+
+
+cdef bint are_within(int64_t n, const double *x, double least, double most) noexcept nogil:
+    return wattfill_are_within(n, x, least, most)
 
 
 cdef int64_t plant_batch(wattfill_batch *batch, int64_t *scratch) noexcept nogil:

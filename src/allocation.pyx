@@ -20,7 +20,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp, memmove
 
 from wattfill._kernel cimport (
-    NO_MEMORY, plant_batch, screen_all, solve_all, wattfill_batch,
+    NO_MEMORY, are_within, plant_batch, screen_all, solve_all, wattfill_batch,
 )
 
 from wattfill import _arrow, _validate
@@ -163,13 +163,8 @@ cdef bint as_number(object value, double *x) noexcept:
 
 
 cdef bint all_within(object array, int64_t n, double least, double most) noexcept:
-    """Whether these are n numbers within least..most, which NaN never is."""
-    cdef const double *x = <double *> address(array)
-    cdef bint ok = length(array) == n
-    cdef int64_t i
-    for i in range(length(array)):
-        ok &= (x[i] >= least) & (x[i] <= most)
-    return ok
+    """Whether these are n numbers within least..most, which NaN and infinities never are."""
+    return length(array) == n and are_within(n, <double *> address(array), least, most)
 
 
 cdef bint are_offsets(object array, int64_t n_connectors) noexcept:

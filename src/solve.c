@@ -440,22 +440,25 @@ int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_
     t.has = b->step > 0.0 ? STEPS | GAPS : GAPS;
     t.minimum = numbers;
     t.maximum = t.minimum + n;
-    /* Without these nobody asks for the maximums that connectors had. */
-    int keeps_maximums = b->reason || b->priority || b->step > 0.0;
-    t.power = keeps_maximums ? t.maximum + n : t.maximum;
-    t.low = t.maximum + 2 * n;
-    t.high = t.low + n;
-    t.weight = b->weight ? t.high + n : NULL;
-    t.heavy = b->weight ? t.weight + n : NULL;
-    t.usable = t.high + n + (b->weight ? 2 * n : 0);
+    t.usable = t.maximum + n;
     t.wanted = t.usable + b->most_groups;
     t.begin = (int64_t *)(t.wanted + b->most_groups);
     t.origin = t.begin + b->most_groups + 1;
     t.owner = t.origin + n;
     t.line = t.owner + n;
     t.spare = t.line + n;
+    /* What follows is there when it is needed, as wattfill_scratch_size has it. */
+    int in_line = b->priority || b->step > 0.0;
+    double *more = (double *)(t.spare + n);
+    t.weight = b->weight ? more : NULL;
+    more += b->weight ? n : 0;
+    /* Otherwise nobody asks for the maximums that connectors had. */
+    t.power = b->reason || in_line ? more : t.maximum;
+    t.low = more + n;
+    t.high = t.low + n;
+    t.heavy = t.high + n;
 
-    int unlike = b->weight || b->priority || b->step > 0.0;
+    int unlike = b->weight || in_line;
     if (b->order || t.by == WEBSTER || (unlike && b->reason)) return solve_forest(&t, start, stop);
     if (t.by == WEIGHTED) return b->active ? solve_flat(&t, WEIGHTED, GAPS, start, stop)
                                            : solve_flat(&t, WEIGHTED, PLAIN, start, stop);
@@ -471,11 +474,26 @@ int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, co
     for (int64_t start = 0; start < n; start += SOME) {
         int64_t stop = start + SOME < n ? start + SOME : n;
         doubts d = no_doubts();
-        for (int64_t i = start; i < stop; i += LANES)
-            doubt(&d, get(minimum + i, stop - i), get(maximum + i, stop - i), 1);
+        int64_t i = start;
+        for (; i + LANES <= stop; i += LANES) doubt(&d, load(minimum + i), load(maximum + i), 1);
+        if (i < stop) doubt(&d, load_some(minimum + i, stop - i), load_some(maximum + i, stop - i), 1);
         if (!is_doubtful(&d)) continue;
         int64_t bad = first_malformed(minimum, maximum, start, stop);
         if (bad >= 0) return bad;
     }
     return -1;
+}
+
+int AT_LEVEL(wattfill_are_within_)(int64_t n, const double *x, double least, double most)
+{
+    lanes smallest = all(0.0), total = all(0.0);
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        lanes y = load(x + i);
+        smallest = smaller(smallest, smaller(y - all(least), all(most) - y));
+        total += y - y;
+    }
+    int within = !bits(is_above(all(0.0), smallest)) && sum(total) == 0.0;
+    for (; i < n; ++i) within &= x[i] >= least && x[i] <= most;
+    return within;
 }

@@ -9,13 +9,16 @@
 
 #define LEVEL(name)                                                                             \
     int64_t wattfill_solve_##name(const wattfill_batch *, int64_t, int64_t, void *);               \
-    int64_t wattfill_first_malformed_##name(int64_t, const double *, const double *);
-#define ENTRY(name) {#name, wattfill_solve_##name, wattfill_first_malformed_##name}
+    int64_t wattfill_first_malformed_##name(int64_t, const double *, const double *);           \
+    int wattfill_are_within_##name(int64_t, const double *, double, double);
+#define ENTRY(name)                                                                             \
+    {#name, wattfill_solve_##name, wattfill_first_malformed_##name, wattfill_are_within_##name}
 
 typedef struct {
     const char *name;
     int64_t (*solve)(const wattfill_batch *, int64_t, int64_t, void *);
     int64_t (*first_malformed)(int64_t, const double *, const double *);
+    int (*are_within)(int64_t, const double *, double, double);
 } simd_level;
 
 LEVEL(baseline)
@@ -87,11 +90,22 @@ int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double 
     return level()->first_malformed(n, minimum, maximum);
 }
 
+int wattfill_are_within(int64_t n, const double *x, double least, double most)
+{
+    return level()->are_within(n, x, least, most);
+}
+
 size_t wattfill_scratch_size(const wattfill_batch *b)
 {
-    size_t per_connector = b->weight ? 7 + 4 : 5 + 4, per_group = 2 + 1;
+    /* Memory that nobody writes to still costs: the C library gives large pieces back at once, and
+     * then every page of them is mapped anew. */
+    int in_line = b->priority || b->step > 0.0;
+    size_t per_connector = 2 + 4, per_group = 2 + 1;
+    if (b->weight) ++per_connector;
+    if (b->reason || in_line) ++per_connector;
+    if (in_line) per_connector += b->weight ? 3 : 2;
     return 8 * (per_connector * (size_t)(b->most_connectors + WATTFILL_SLACK) +
-                per_group * (size_t)b->most_groups + 1 + ((size_t)b->most_connectors + 7) / 8);
+                per_group * (size_t)b->most_groups + 1);
 }
 
 static int64_t n_owned(const wattfill_batch *b, int64_t g)

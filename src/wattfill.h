@@ -83,6 +83,9 @@ int64_t wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop,
 /* First connector that breaks 0 <= minimum <= maximum < infinity, or -1. */
 int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double *maximum);
 
+/* Whether n numbers are all within least..most; NaN and infinities are not. */
+int wattfill_are_within(int64_t n, const double *x, double least, double most);
+
 /* The instruction-set levels compiled in that this processor runs, best last; choosing one that
  * is not among them returns -1. The best is chosen at first. */
 int wattfill_simd_levels(const char **names, int most);

@@ -32,6 +32,7 @@ cdef extern from "wattfill.h" nogil:
 
 
 # wattfill.h says what each does and what the caller must have ensured.
+cdef bint are_within(int64_t n, const double *x, double least, double most) noexcept nogil
 cdef int64_t plant_batch(wattfill_batch *batch, int64_t *scratch) noexcept nogil
 cdef size_t scratch_size(const wattfill_batch *batch) noexcept nogil
 cdef int64_t solve_batch(
