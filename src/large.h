@@ -144,7 +144,8 @@ static void powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64
     }
 }
 
-/* Returns 0, with nothing of use written, where this is not the way. */
+/* Returns 0, with nothing of use written, where this is not the way. A guess that is far off is
+ * forgotten. */
 static int solve_large(const wattfill_batch *b, const grid *in, const lone *l)
 {
     enum { DEVIATIONS = 4 };
@@ -167,7 +168,12 @@ static int solve_large(const wattfill_batch *b, const grid *in, const lone *l)
     if (is_doubtful(&d) || most_of(s.largest) >= 0x1p42 || k.at_high >= 0x1p52) return 0;
     mark m = {INFINITY, INFINITY, wanted};
     if (wanted > l->budget) {
-        if (!(k.at_low <= l->budget && l->budget < k.at_high)) return 0;
+        if (!(k.at_low <= l->budget && l->budget < k.at_high)) {
+            if (!(l->guess >= 0.0)) return 0;
+            lone cold = *l;
+            cold.guess = -1.0;
+            return solve_large(b, in, &cold);
+        }
         m = level_within(&k, l->budget);
     }
     powers_out(b, in, l->start, l->n, m.level);
