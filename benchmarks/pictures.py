@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Picture
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from benchmarks.cases import INTO, ROOFLINE, Figure
 from benchmarks.report import Figures
@@ -44,7 +44,9 @@ def _axes(x_label: str) -> tuple[Picture, Axes]:
     axes = picture.subplots()
     axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel="ns per connector, one thread")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(which="major", color="#dddddd", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     return picture, axes
