@@ -164,6 +164,9 @@ expected = allocate(*batch).power.tobytes()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.skipif(
+    _kernel.is_checked(), reason="a fork may find locked what the sanitizers lock to allocate"
+)
 def test_a_process_forked_after_and_during_calls_with_threads_works():
     done = run(
         BATCH
