@@ -52,9 +52,9 @@ ALWAYS_INLINE estimate sample(const wattfill_batch *b, const grid *in, const lon
 
 /* Between two levels. */
 typedef struct {
-    double low, high;      /* the levels */
+    double low, high;       /* the levels */
     double at_low, at_high; /* sums of what all draw at these */
-    pool open;             /* those who have a bound between them */
+    pool open;              /* those who have a bound between them */
 } bracket;
 
 /* Sums over all. */
@@ -140,7 +140,7 @@ static void powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64
         lanes least, most;
         bounds_in(in, 0, 0, low, high, &least, &most);
         lanes q = smaller(larger(least, all(level)), most);
-        put(b->power + i + k, left, smaller(high, larger(low, units(in, q))));
+        put(b->power + i + k, left, power_within(in, low, high, q));
     }
 }
 

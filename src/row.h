@@ -117,6 +117,7 @@ ALWAYS_INLINE lanes share_at(rule by, const pool *p, lanes level, int64_t k, int
 ALWAYS_INLINE void row_out(const wattfill_batch *b, const grid *in, rule by, contents has,
                            const pool *p, int64_t i, double level)
 {
+    /* Copies, which no store can change. */
     const grid by_value = *in;
     const pool row = *p;
     const double *low = b->minimum + i, *high = b->maximum + i;

@@ -59,19 +59,6 @@ static inline pool connectors(const tree *t, int64_t start, int64_t stop)
                   stop - start};
 }
 
-/* Usable capacity of one group in quanta; in units it goes out. */
-static inline double take_capacity(const wattfill_batch *b, const grid *in, int64_t g)
-{
-    lanes q = usable_quanta(in, all(b->capacity[g]), all(b->buffer[g]), all(b->reserved[g]));
-    b->usable[g] = lane(units(in, q), 0);
-    return lane(q, 0);
-}
-
-static inline double to_grains(const grid *in, double quanta)
-{
-    return in->step > 0.0 ? lane(steps_down(in, 1, all(quanta)), 0) : quanta;
-}
-
 ALWAYS_INLINE double sum_of(const double *x, int64_t n)
 {
     lanes total = all(0.0);
@@ -79,15 +66,34 @@ ALWAYS_INLINE double sum_of(const double *x, int64_t n)
     return sum(total);
 }
 
-static inline double level_out(const grid *in, double level)
+/* Usable capacities of n groups in grains; in units they go out. */
+static void take_capacities(const wattfill_batch *b, const grid *of, int64_t start, int64_t n,
+                            double *budget)
 {
-    return level < INFINITY ? lane(units_of_grains(in, all(level)), 0) : level;
+    const grid by = *of, *in = &by; /* a copy, which no store can change */
+    for (int64_t k = 0; k < n; k += LANES) {
+        int64_t g = start + k, left = n - k;
+        lanes q = usable_quanta(in, get(b->capacity + g, left), get(b->buffer + g, left),
+                                get(b->reserved + g, left));
+        put(b->usable + g, left, units(in, q));
+        put(budget + k, left, in->step > 0.0 ? steps_down(in, 1, q) : q);
+    }
 }
 
-/* A sum that is larger than any capacity can be need not be exact. */
-static inline double needed_out(const grid *in, double grains)
+/* Levels and sums of n groups from grains to units. A sum of minimums that is larger than any
+ * capacity can be need not be exact. */
+static void levels_out(const wattfill_batch *b, const grid *of, int64_t start, int64_t n)
 {
-    return at_most(lane(units_of_grains(in, all(grains)), 0), 0x1p53 / in->per_unit);
+    const grid by = *of, *in = &by; /* a copy, which no store can change */
+    for (int64_t k = 0; k < n; k += LANES) {
+        int64_t g = start + k, left = n - k;
+        lanes level = get(b->level + g, left), infinite = all(INFINITY);
+        lanes needed = units_of_grains(in, get(b->needed + g, left));
+        put(b->level + g, left,
+            choose(is_same(level, infinite), infinite, units_of_grains(in, level)));
+        put(b->used + g, left, units_of_grains(in, get(b->used + g, left)));
+        put(b->needed + g, left, smaller(needed, all(0x1p53 / in->per_unit)));
+    }
 }
 
 /* Returns 0 if a connector is malformed. */
@@ -100,7 +106,7 @@ static int take_in(tree *t)
     for (int64_t k = 0; k < t->n_groups; ++k) {
         int64_t g = group_at(b, place_of(t, k)), i = b->offsets[g], m = b->offsets[g + 1] - i;
         t->begin[k] = n;
-        t->usable[k] = to_grains(&t->in, take_capacity(b, &t->in, g));
+        take_capacities(b, &t->in, g, 1, &t->usable[k]);
         row_sums s = t->has & STEPS ? row_in(b, &t->in, HUGE_BOUNDS | GAPS | STEPS, 0.0, i, m,
                                              t->minimum + n, t->maximum + n, &d)
                                     : row_in(b, &t->in, HUGE_BOUNDS | GAPS, 0.0, i, m,
@@ -122,7 +128,7 @@ static int all_minimums_fit(tree *t)
     int fit = 1;
     for (int64_t k = 0; k < t->n_groups; ++k) {
         fit &= t->wanted[k] <= t->usable[k];
-        t->batch->needed[group_at(t->batch, place_of(t, k))] = needed_out(&t->in, t->wanted[k]);
+        t->batch->needed[group_at(t->batch, place_of(t, k))] = t->wanted[k];
         int64_t parent = above(t, k);
         if (parent >= 0) t->wanted[parent] += t->wanted[k];
     }
@@ -269,7 +275,7 @@ static void fill(tree *t)
                             : fill_at_once(t, g, start, stop, t->usable[k], t->wanted[k]);
             t->wanted[k] = sum_of(t->power + start, stop - start);
         }
-        b->level[g] = level_out(&t->in, level);
+        b->level[g] = level;
         int64_t parent = above(t, k);
         if (parent >= 0) t->wanted[parent] += t->wanted[k];
     }
@@ -300,7 +306,8 @@ static void write_out(tree *t)
         if (t->has & STEPS) row_out(b, &t->in, EQUAL, GAPS | STEPS, &p, i, INFINITY);
         else row_out(b, &t->in, EQUAL, GAPS, &p, i, INFINITY);
         if (b->reason) explain_tree(t, k, i);
-        b->used[g] = lane(units_of_grains(&t->in, all(used[k])), 0);
+        b->used[g] = used[k];
+        levels_out(b, &t->in, g, 1);
         int64_t parent = above(t, k);
         if (parent >= 0) used[parent] += used[k];
     }
@@ -339,33 +346,6 @@ static int solve_one(tree *t, int64_t g, double budget)
 /* Groups without parents go through in blocks, so that what there is one of in a group is made of
  * whole registers. */
 enum { BLOCK = 128 };
-
-static void take_capacities(const wattfill_batch *b, const grid *of, int64_t start, int64_t n,
-                            double *budget)
-{
-    const grid by = *of, *in = &by;
-    for (int64_t k = 0; k < n; k += LANES) {
-        int64_t g = start + k, left = n - k;
-        lanes q = usable_quanta(in, get(b->capacity + g, left), get(b->buffer + g, left),
-                                get(b->reserved + g, left));
-        put(b->usable + g, left, units(in, q));
-        put(budget + k, left, in->step > 0.0 ? steps_down(in, 1, q) : q);
-    }
-}
-
-/* Levels and sums of a block from grains to units. */
-static void levels_out(const wattfill_batch *b, const grid *of, int64_t start, int64_t n)
-{
-    const grid by = *of, *in = &by;
-    for (int64_t k = 0; k < n; k += LANES) {
-        int64_t g = start + k, left = n - k;
-        lanes level = get(b->level + g, left), infinite = all(INFINITY);
-        put(b->level + g, left,
-            choose(is_same(level, infinite), infinite, units_of_grains(in, level)));
-        put(b->used + g, left, units_of_grains(in, get(b->used + g, left)));
-        put(b->needed + g, left, units_of_grains(in, get(b->needed + g, left)));
-    }
-}
 
 /* First connector that breaks 0 <= minimum <= maximum < infinity, or -1. */
 static int64_t first_malformed(const double *minimum, const double *maximum, int64_t start,
@@ -476,7 +456,8 @@ int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, co
         doubts d = no_doubts();
         int64_t i = start;
         for (; i + LANES <= stop; i += LANES) doubt(&d, load(minimum + i), load(maximum + i), 1);
-        if (i < stop) doubt(&d, load_some(minimum + i, stop - i), load_some(maximum + i, stop - i), 1);
+        if (i < stop)
+            doubt(&d, load_some(minimum + i, stop - i), load_some(maximum + i, stop - i), 1);
         if (!is_doubtful(&d)) continue;
         int64_t bad = first_malformed(minimum, maximum, start, stop);
         if (bad >= 0) return bad;
