@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from wattfill.reason import Reason
-
-# More quanta than any group can have: stands for all that is larger.
-BEYOND = 2**54
+from wattfill.testing.problem import BEYOND, Member, Problem
 
 
 @dataclass(frozen=True)
@@ -34,15 +32,9 @@ class Solution:
 
 
 @dataclass
-class _Connector:
-    """An active connector; bounds and power in grains: steps, or quanta where there are none."""
+class _Connector(Member):
+    """An active connector and what becomes of it; the power is in grains."""
 
-    group: int
-    minimum: int
-    maximum: int
-    weight: float
-    priority: int
-    order: tuple[float, ...]
     power: int = 0
     bound_by: int = -1
     admitted: bool = False
@@ -75,44 +67,30 @@ def solve(
     [5.0, 5.0]
 
     """
-    n = len(minimum)
-    ends = [0, n] if offsets is None else list(offsets)
-    groups = range(len(ends) - 1)
-    per_unit = round(1 / resolution)
-    grain = 1 if step is None else round(step * per_unit)
-    feeds = [-1 for _ in groups] if parent is None else list(parent)
-
-    # The way in: limits and maximums down to the grid, minimums up to it.
-    capacities, buffers, loads = (
-        [float(x)] * len(groups) if isinstance(x, (int, float)) else [float(y) for y in x]
-        for x in (capacity, buffer, reserved)
+    problem = Problem(
+        minimum,
+        maximum,
+        capacity,
+        offsets,
+        buffer=buffer,
+        reserved=reserved,
+        parent=parent,
+        weight=weight,
+        priority=priority,
+        rank=rank,
+        active=active,
+        step=step,
+        resolution=resolution,
     )
-    usable = [
-        min(max(_down(c * (1.0 - b), per_unit) - _up(r, per_unit), 0), 2**53 - 1)
-        for c, b, r in zip(capacities, buffers, loads, strict=True)
-    ]
-    connectors: dict[int, _Connector] = {}
-    for g in groups:
-        for i in range(ends[g], ends[g + 1]):
-            if active is None or active[i]:
-                high = _down(float(maximum[i]), per_unit)
-                low = min(_up(float(minimum[i]), per_unit), high)
-                tier = 0 if priority is None else int(priority[i])
-                connectors[i] = _Connector(
-                    group=g,
-                    minimum=-(-low // grain),
-                    maximum=high // grain,
-                    weight=1.0 if weight is None else float(weight[i]),
-                    priority=tier,
-                    order=(-tier, 0.0 if rank is None else float(rank[i]), i),
-                )
-    line = sorted(connectors.values(), key=lambda c: c.order)
-    chains = [_chain(g, feeds) for g in groups]
-    servable = [c for c in line if c.minimum <= c.maximum]
+    groups, chains, grain = problem.groups, problem.chains, problem.grain
+    per_unit, usable = problem.per_unit, problem.usable
+    connectors = {i: _Connector(**vars(member)) for i, member in problem.members.items()}
+    line = [connectors[member.index] for member in problem.line]
+    servable = [c for c in line if c.servable]
     needed = [sum(c.minimum for c in servable if g in chains[c.group]) * grain for g in groups]
 
     # Admission: one after another, if the minimum fits in the group and in every ancestor.
-    left = [u // grain for u in usable]
+    left = [problem.budget(g) for g in groups]
     for c in servable:
         full = [g for g in chains[c.group] if left[g] < c.minimum]
         if full:
@@ -126,21 +104,25 @@ def solve(
     level = [math.inf for _ in groups]
     for g in sorted(groups, key=lambda g: -len(chains[g])):
         below = [c for c in line if c.admitted and g in chains[c.group]]
-        if sum(c.power for c in below) > usable[g] // grain:
-            level[g] = _fill(g, below, usable[g] // grain, weight is not None, step is not None)
+        if sum(c.power for c in below) > problem.budget(g):
+            level[g] = _fill(g, below, problem.budget(g), problem.has_weights, problem.has_steps)
 
     # The way out: the quotient, correctly rounded, within the caller's own bounds.
-    quanta = [connectors[i].power * grain if i in connectors else 0 for i in range(n)]
-    reason = [_reason(connectors.get(i)) for i in range(n)]
+    quanta = [
+        connectors[i].power * grain if i in connectors else 0 for i in range(problem.n_connectors)
+    ]
+    reason = [_reason(connectors.get(i)) for i in range(problem.n_connectors)]
     return Solution(
         power=[
             0.0
             if reason[i] in (Reason.IDLE, Reason.PAUSED)
             else min(max(quanta[i] / per_unit, float(minimum[i])), float(maximum[i]))
-            for i in range(n)
+            for i in range(problem.n_connectors)
         ],
         reason=reason,
-        bound_by=[connectors[i].bound_by if i in connectors else -1 for i in range(n)],
+        bound_by=[
+            connectors[i].bound_by if i in connectors else -1 for i in range(problem.n_connectors)
+        ],
         level=[x * grain / per_unit for x in level],
         usable=[u / per_unit for u in usable],
         used=[
@@ -149,29 +131,6 @@ def solve(
         needed=[min(x, 2**53) / per_unit for x in needed],
         quanta=quanta,
     )
-
-
-def _reach(y: float) -> float:
-    """Return how far a grid point may be from y and still be meant."""
-    return max(2.0**-10, y * 2.0**-52)
-
-
-def _down(x: float, per_unit: int) -> int:
-    y = min(x * per_unit, BEYOND)
-    return math.floor(y + _reach(y))
-
-
-def _up(x: float, per_unit: int) -> int:
-    y = min(x * per_unit, BEYOND)
-    return max(math.ceil(y - _reach(y)), 0)
-
-
-def _chain(group: int, feeds: Sequence[int]) -> list[int]:
-    """Return a group and all above it, from the leaf to the root."""
-    chain = [group]
-    while feeds[chain[-1]] >= 0:
-        chain.append(feeds[chain[-1]])
-    return chain
 
 
 def _reason(c: _Connector | None) -> Reason:
