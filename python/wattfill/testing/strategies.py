@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from wattfill.errors import MissingExtraError
+from wattfill.testing.problem import Problem
+from wattfill.testing.spec import FEATURES, Spec
 
 try:
     from hypothesis import strategies as st
@@ -22,22 +25,23 @@ WEIGHTS = (1.0, 2.0, 3.0, 0.1, 0.5, 1 / 3, 1e-6, 1e3)
 STEPS = (0.1, 0.25, 0.023, 1.0, 7.0, 1e-6)
 
 
-def powers() -> st.SearchStrategy[float]:
-    """Powers in kW, at least 0: ratings, decimals, any double, and evil ones."""
-    return st.one_of(
-        st.sampled_from(POWERS),
-        st.integers(0, 20).map(float),
-        st.integers(0, 30_000).map(lambda n: n / 100),
-        st.floats(0, 200, allow_nan=False),
-        st.sampled_from(EVIL),
-    )
+def powers(spec: Spec | None = None) -> st.SearchStrategy[float]:
+    """Powers in kW, at least 0: ratings, decimals; any double and evil ones, where all is exact."""
+    sold = [st.sampled_from(POWERS), st.integers(0, 20).map(float)]
+    decimals = st.integers(0, 30_000).map(lambda n: n / 100)
+    if spec is not None and not spec.is_exact:
+        return st.one_of(*sold, decimals, st.integers(0, 50_000_000).map(lambda n: n / 1_000_000))
+    return st.one_of(*sold, decimals, st.floats(0, 200, allow_nan=False), st.sampled_from(EVIL))
 
 
 @st.composite
-def connectors(draw: st.DrawFn, max_size: int = 8) -> list[tuple[float, float]]:
+def connectors(
+    draw: st.DrawFn, max_size: int = 8, spec: Spec | None = None
+) -> list[tuple[float, float]]:
     """Bounds of the connectors of one group, minimum first; equal bounds and twins are common."""
-    bounds = st.tuples(powers(), powers()).map(lambda pair: (min(pair), max(pair)))
-    some = st.one_of(bounds, bounds, powers().map(lambda x: (x, x)))
+    power = powers(spec)
+    bounds = st.tuples(power, power).map(lambda pair: (min(pair), max(pair)))
+    some = st.one_of(bounds, bounds, power.map(lambda x: (x, x)))
     size = draw(st.integers(0, max_size))
     if size and draw(st.booleans()):
         kinds = draw(st.lists(some, min_size=1, max_size=3))
@@ -65,25 +69,40 @@ def capacities(draw: st.DrawFn, bounds: list[tuple[float, float]]) -> float:
 
 
 @st.composite
-def batches(draw: st.DrawFn, max_groups: int = 6, max_connectors: int = 8) -> dict[str, Any]:
-    """Arguments of `wattfill.allocate`, every feature on or off: ``allocate(**batch)``."""
-    groups = draw(st.lists(connectors(max_connectors), min_size=0, max_size=max_groups))
+def batches(
+    draw: st.DrawFn,
+    spec: Spec | None = None,
+    max_groups: int = 6,
+    max_connectors: int = 8,
+) -> dict[str, Any]:
+    """Arguments of `wattfill.allocate`, each feature of a spec on or off: ``allocate(**batch)``."""
+    features = FEATURES if spec is None else spec.features
+    one = "offsets" not in features
+    groups = (
+        [draw(connectors(max_connectors, spec))]
+        if one
+        else draw(st.lists(connectors(max_connectors, spec), min_size=0, max_size=max_groups))
+    )
     bounds = [pair for group in groups for pair in group]
     n, n_groups = len(bounds), len(groups)
-    offsets = [0]
-    for group in groups:
-        offsets.append(offsets[-1] + len(group))
 
     def each(values: st.SearchStrategy[Any], size: int) -> list[Any]:
         return draw(st.lists(values, min_size=size, max_size=size))
 
+    def has(feature: str) -> bool:
+        return feature in features and draw(st.booleans())
+
+    def per_group(values: list[float]) -> Any:
+        return values[0] if one else values
+
     batch: dict[str, Any] = {
         "minimum": [low for low, _ in bounds],
         "maximum": [high for _, high in bounds],
-        "offsets": offsets,
     }
+    if not one:
+        batch["offsets"] = [0, *accumulate(len(group) for group in groups)]
     feeds = [-1] * n_groups
-    if draw(st.booleans()):
+    if has("parent"):
         # A random forest: everybody's parent comes earlier in a random order.
         order = draw(st.permutations(range(n_groups)))
         for place, g in enumerate(order):
@@ -91,27 +110,47 @@ def batches(draw: st.DrawFn, max_groups: int = 6, max_connectors: int = 8) -> di
                 order[draw(st.integers(0, place - 1))] if place and draw(st.booleans()) else -1
             )
         batch["parent"] = feeds
-    batch["capacity"] = [draw(capacities(_below(g, feeds, groups))) for g in range(n_groups)]
-    if draw(st.booleans()):
-        batch["buffer"] = each(
-            st.sampled_from([0.0, 0.1, 0.2, 0.9, 1.0]) | st.floats(0, 1), n_groups
-        )
-    if draw(st.booleans()):
-        batch["reserved"] = each(st.sampled_from([0.0, 0.0, 0.1, 5.0]) | st.floats(0, 20), n_groups)
-    if draw(st.booleans()):
-        weights = st.sampled_from([1.0, 2.0, 3.0, 0.1, 0.5, 1 / 3, 1e-6, 1e3]) | st.floats(
-            1e-3, 1e3
-        )
+    capacity = [draw(capacities(_below(g, feeds, groups))) for g in range(n_groups)]
+    if has("buffer"):
+        buffer = each(st.sampled_from([0.0, 0.1, 0.2, 0.9, 1.0]) | st.floats(0, 1), n_groups)
+        batch["buffer"] = per_group(buffer)
+    if has("reserved"):
+        reserved = each(st.sampled_from([0.0, 0.0, 0.1, 5.0]) | st.floats(0, 20), n_groups)
+        batch["reserved"] = per_group(reserved)
+    batch["capacity"] = per_group(capacity)
+    if has("weight"):
+        weights = st.sampled_from(WEIGHTS) | st.floats(1e-3, 1e3)
         batch["weight"] = each(weights, n)
-    if draw(st.booleans()):
+    if has("priority"):
         batch["priority"] = each(st.integers(-1, 2), n)
-    if draw(st.booleans()):
+    if has("rank"):
         batch["rank"] = each(st.integers(0, 3).map(float), n)
-    if draw(st.booleans()):
+    if has("active"):
         batch["active"] = each(st.booleans(), n)
-    if draw(st.booleans()):
+    if has("step"):
         batch["step"] = draw(st.sampled_from(STEPS))
+    if spec is not None and not spec.pausing:
+        _make_room(batch)
     return batch
+
+
+def _make_room(batch: dict[str, Any]) -> None:
+    """Give every group the capacity that its minimums need, or a little more."""
+    p = Problem(**batch)
+    servable = [c for c in p.line if c.servable]
+    for g in p.groups:
+        needed = sum(c.minimum for c in servable if g in p.chains[c.group]) * p.grain
+        if needed > p.usable[g]:
+            enough = needed / p.per_unit
+            if isinstance(batch["capacity"], list):
+                batch["capacity"][g] = enough
+                for name in ("buffer", "reserved"):
+                    if name in batch:
+                        batch[name][g] = 0.0
+            else:
+                batch["capacity"] = enough
+                batch.pop("buffer", None)
+                batch.pop("reserved", None)
 
 
 def _below(

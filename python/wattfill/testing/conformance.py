@@ -1,0 +1,366 @@
+"""Hold an allocator to the laws: search for sites that break one, and find the smallest."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
+
+from wattfill.errors import InputError
+from wattfill.testing.laws import LAWS, Law
+from wattfill.testing.spec import Spec
+from wattfill.testing.strategies import batches
+from wattfill.testing.trial import (
+    Allocator,
+    Batch,
+    LawBrokenError,
+    NoAnswerError,
+    TookTooLongError,
+    Trial,
+    as_factory,
+)
+
+DEFAULT_EXAMPLES = 500
+# How many smaller sites are tried for each broken law; fewer where each try waits for an answer
+# that does not come.
+SHRINKS = 2000
+SHRINKS_THAT_WAIT = 40
+SHORTEST_WAIT = 0.1
+
+Status = Literal["held", "broken", "expected", "unexpected", "does not apply", "not judged"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one law.
+
+    Attributes
+    ----------
+    law : Law
+        The law.
+    status : str
+        ``"held"``; ``"broken"``; ``"expected"``: broken, as was expected; ``"unexpected"``: held,
+        though it was expected to be broken; ``"does not apply"``; ``"not judged"``: nothing that
+        was asked had to do with it.
+    judged : int
+        How many sites it was judged on.
+    why : str
+        Why it does not apply, or is expected to be broken.
+    counterexample : LawBrokenError or None
+        The smallest site found that breaks it.
+
+    """
+
+    law: Law
+    status: Status
+    judged: int = 0
+    why: str = ""
+    counterexample: LawBrokenError | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of each law.
+
+    Attributes
+    ----------
+    verdicts : list of Verdict
+        One for each law.
+    seed : int or None
+        What repeats the run; None where Hypothesis chose.
+    examples : int
+        How many sites were made.
+    kinds : dict of str to int
+        How many of them were of a kind, say had somebody paused: nothing was judged that did not
+        come up.
+
+    """
+
+    verdicts: list[Verdict]
+    seed: int | None
+    examples: int
+    kinds: dict[str, int]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no law is broken that was not expected to be."""
+        return not self.broken
+
+    @property
+    def broken(self) -> list[Verdict]:
+        """The laws that are broken and were not expected to be."""
+        return [v for v in self.verdicts if v.status == "broken"]
+
+    def __str__(self) -> str:
+        width = max(len(v.law.name) for v in self.verdicts)
+        lines = [
+            f"{v.law.name:<{width}}  {v.status:<14}  {v.why or _sites(v.judged)}".rstrip()
+            for v in self.verdicts
+        ]
+        lines.append(
+            f"{self.examples} sites" + (f", seed {self.seed}" if self.seed is not None else "")
+        )
+        for v in self.broken:
+            lines += ["", str(v.counterexample)]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report for JSON."""
+        return {
+            "ok": self.ok,
+            "seed": self.seed,
+            "examples": self.examples,
+            "kinds": self.kinds,
+            "laws": [
+                {
+                    "law": v.law.name,
+                    "status": v.status,
+                    "judged": v.judged,
+                    "why": v.why,
+                    "counterexample": v.counterexample and v.counterexample.to_dict(),
+                }
+                for v in self.verdicts
+            ],
+        }
+
+
+def _sites(n: int) -> str:
+    return f"on {n} site{'s' * (n != 1)}" if n else ""
+
+
+class NotConformingError(AssertionError):
+    """An allocator breaks a law; the message is the report.
+
+    Attributes
+    ----------
+    report : Report
+        What became of each law.
+
+    """
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+def check_allocator(
+    allocator: Allocator,
+    *,
+    spec: Spec | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    max_examples: int = DEFAULT_EXAMPLES,
+    seed: int | None = None,
+    time_limit: float = 10.0,
+    on_fail: Literal["raise", "return"] = "raise",
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Hold an allocator to every law that applies to it.
+
+    Parameters
+    ----------
+    allocator : callable
+        Called with arguments of `wattfill.allocate` by name, as numbers and lists; returns a power
+        for each connector: a sequence, or something with it as ``power``. Or a factory: a class, or
+        what takes no argument, that makes such a callable; so that it can be seen whether an answer
+        depends on what was asked before.
+    spec : Spec, optional
+        What it promises; by default what its signature says that it takes.
+    expected_failures : mapping of str to str, optional
+        Laws that it is known to break, and why.
+    max_examples : int
+        How many sites to make.
+    seed : int, optional
+        Repeats a run. Chosen at random by default.
+    time_limit : float
+        Seconds that one answer may take.
+    on_fail : {"raise", "return"}
+        Whether to raise an error if a law is broken, or only to return the report.
+    progress : callable, optional
+        Called with how many sites have been judged, and how many will be.
+
+    Returns
+    -------
+    Report
+        What became of each law, with the smallest counterexample that was found.
+
+    Raises
+    ------
+    NotConformingError
+        If a law is broken that is not among the expected failures.
+    InputError
+        If an expected failure is no law.
+
+    Examples
+    --------
+    >>> def first_come(minimum, maximum, capacity):
+    ...     power = []
+    ...     for most in maximum:
+    ...         power.append(min(most, capacity - sum(power)))
+    ...     return power
+    >>> report = check_allocator(first_come, max_examples=50, seed=1, on_fail="return")
+    >>> report.ok
+    False
+
+    """
+    expected = dict(expected_failures or {})
+    if unknown := sorted(set(expected) - set(LAWS)):
+        raise InputError(f"expected_failures must name laws, got {unknown[0]!r}")
+    factory = as_factory(allocator)
+    spec = spec or Spec.of(factory())
+    seed = random.SystemRandom().randrange(2**32) if seed is None else seed
+    search = Search(factory, spec, seed, max_examples, time_limit, progress)
+    laws = [law for law in LAWS.values() if not law.why_not(spec)]
+    search.screen(laws)
+    found = {law.name: search.smallest(law) for law in laws if law.name in search.broken}
+    verdicts = [_verdict(law, spec, search, found.get(law.name), expected) for law in LAWS.values()]
+    report = Report(verdicts, seed, search.examples, dict(search.kinds))
+    if on_fail == "raise" and not report.ok:
+        raise NotConformingError(report)
+    return report
+
+
+def _verdict(
+    law: Law,
+    spec: Spec,
+    search: Search,
+    broken: LawBrokenError | None,
+    expected: Mapping[str, str],
+) -> Verdict:
+    if why := law.why_not(spec):
+        return Verdict(law, "does not apply", why=why)
+    judged, reason = search.judged[law.name], expected.get(law.name, "")
+    if broken:
+        return Verdict(law, "expected" if reason else "broken", judged, reason, broken)
+    if not judged:
+        return Verdict(law, "not judged", why="no site had to do with it")
+    return Verdict(law, "unexpected" if reason else "held", judged, reason)
+
+
+@dataclass
+class Search:
+    """A search for sites on which an allocator breaks laws.
+
+    First all laws are judged on the same sites, so that each is answered once. Then, law by law,
+    the same sites are made again until one breaks it, and that one is made smaller.
+    """
+
+    factory: Callable[[], Allocator]
+    spec: Spec
+    seed: int
+    max_examples: int
+    time_limit: float
+    progress: Callable[[int, int], None] | None = None
+    examples: int = 0
+    judged: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+    broken: dict[str, LawBrokenError] = field(default_factory=dict)
+    slowest: float = 0.0
+    patience: float = math.inf
+
+    def __post_init__(self) -> None:
+        self.patience = self.time_limit
+
+    def screen(self, laws: list[Law], *, stop_at_first: bool = False) -> None:
+        """Judge all laws on all sites; which are broken is in `broken`."""
+        instance = self.factory()
+
+        def judge(batch: Batch) -> None:
+            if stop_at_first and self.broken:
+                return
+            self.examples += 1
+            trial = self._trial(batch, instance)
+            for law in laws:
+                if law.name in self.broken:
+                    continue
+                try:
+                    self.judged[law.name] += law.check(trial)
+                except LawBrokenError as broken:
+                    self.judged[law.name] += 1
+                    self.broken[law.name] = broken
+            self._learn(trial)
+            self.kinds.update(kinds_of(trial))
+            if self.progress:
+                self.progress(min(self.examples, self.max_examples), self.max_examples)
+
+        self._run(judge, [Phase.explicit, Phase.generate])
+
+    def smallest(self, law: Law) -> LawBrokenError:
+        """Return the smallest counterexample to a law that is broken."""
+        smallest = self.broken[law.name]
+        waits = isinstance(smallest.__cause__, TookTooLongError)
+        most, tries = SHRINKS_THAT_WAIT if waits else SHRINKS, 0
+
+        def judge(batch: Batch) -> None:
+            nonlocal smallest, tries
+            if tries > most and batch != smallest.answers[0][1].batch:
+                return
+            try:
+                law.check(self._trial(batch, self.factory()))
+            except LawBrokenError as broken:
+                smallest = broken
+                raise
+            finally:
+                tries += bool(tries) or smallest is not self.broken[law.name]
+
+        try:
+            self._run(judge, [Phase.generate, Phase.shrink])
+        except LawBrokenError as broken:
+            return broken
+        except Flaky:
+            # An allocator that answers now one thing and now another.
+            return smallest
+        return smallest
+
+    def _trial(self, batch: Batch, instance: Allocator) -> Trial:
+        return Trial(batch, self.factory, self.spec, instance=instance, time_limit=self.time_limit)
+
+    def _learn(self, trial: Trial) -> None:
+        """Wait no longer for an answer than others took, once one did not come in time."""
+        self.slowest = max(self.slowest, trial.slowest)
+        if trial.waited_in_vain:
+            self.patience = min(self.patience, max(SHORTEST_WAIT, 20 * self.slowest))
+
+    def _run(self, judge: Callable[[Batch], None], phases: list[Phase]) -> None:
+        run = settings(
+            max_examples=self.max_examples,
+            phases=phases,
+            database=None,
+            deadline=None,
+            derandomize=False,
+            print_blob=False,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+        )
+        seeded(self.seed)(run(given(batches(self.spec))(judge)))()
+
+
+def kinds_of(trial: Trial) -> list[str]:
+    """Return of what kinds a site is, as far as it is answered."""
+    try:
+        o = trial.outcome
+    except NoAnswerError:
+        return ["not answered"]
+    p = o.problem
+    kinds = {
+        "somebody paused": bool(o.paused),
+        "a full group": any(o.full),
+        "everybody at the maximum": not any(map(o.can_rise, o.admitted)),
+        "an empty group": any(p.ends[g] == p.ends[g + 1] for g in p.groups),
+        "no capacity": not all(p.usable),
+        "nested groups": any(len(chain) > 1 for chain in p.chains),
+        "one connector": p.n_connectors == 1,
+        "a hundred connectors or more": p.n_connectors >= 100,
+        "weights": p.has_weights,
+        "steps": p.has_steps,
+        "priorities": len({c.priority for c in p.line}) > 1,
+        "idle connectors": len(p.line) < p.n_connectors,
+    }
+    return [kind for kind, holds in kinds.items() if holds]
