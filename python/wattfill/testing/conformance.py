@@ -310,17 +310,21 @@ class Search:
             finally:
                 tries += bool(tries) or smallest is not self.broken[law.name]
 
-        try:
+        # Flaky is an allocator that answers now one thing and now another.
+        with suppress(LawBrokenError, Flaky):
             self._run(judge, [Phase.generate, Phase.shrink])
+        if not waits:
+            return smallest
+        # It has been waited for less and less: is it the allocator that is slow?
+        batch = smallest.answers[0][1].batch
+        try:
+            law.check(Trial(batch, self.factory, self.spec, time_limit=self.time_limit))
         except LawBrokenError as broken:
             return broken
-        except Flaky:
-            # An allocator that answers now one thing and now another.
-            return smallest
-        return smallest
+        return self.broken[law.name]
 
     def _trial(self, batch: Batch, instance: Allocator) -> Trial:
-        return Trial(batch, self.factory, self.spec, instance=instance, time_limit=self.time_limit)
+        return Trial(batch, self.factory, self.spec, instance=instance, time_limit=self.patience)
 
     def _learn(self, trial: Trial) -> None:
         """Wait no longer for an answer than others took, once one did not come in time."""
