@@ -454,7 +454,7 @@ def _compare(
     quanta between them are not held against the allocator.
     """
     one, other = trial.outcome, trial.ask(batch)
-    for k, i in expected.items():
+    for k, i in sorted(expected.items(), key=lambda pair: pair[1]):
         if allowed:
             is_same = abs(one.quanta[i] - other.quanta[k]) <= allowed + 2 * one.slack
         else:
@@ -507,12 +507,11 @@ def history_does_not_matter(trial: Trial) -> None:
 
     again("of a fresh instance", trial.factory())
     n = len(batch["minimum"])
-    before = [_with_capacity(batch, 2.0), _with_capacity(batch, 0.5)]
-    if n:
-        before.append(pick(batch, range(n - 1)))
+    before = [pick(batch, range(n - 1))] if n else []
+    before += [_with_capacity(batch, 2.0), _with_capacity(batch, 0.5)]
     for other in before:
         trial.ask(other, used)
-    again("of an instance that was asked about more, less and fewer", used)
+    again("of an instance that was asked about fewer, more and less", used)
 
 
 def _with_capacity(batch: Batch, factor: float, more: float = 0.0) -> Batch:
