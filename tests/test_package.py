@@ -83,7 +83,7 @@ def test_strategies_without_hypothesis_name_the_extra_that_has_it(module):
     )
 
 
-@pytest.mark.parametrize("module", ["wattfill.testing"])
+@pytest.mark.parametrize("module", ["wattfill.testing", "wattfill.testing.history"])
 def test_what_judges_needs_neither_hypothesis_nor_the_kernel(module):
     assert loaded_by(f"import {module}") == {"wattfill"}
 
