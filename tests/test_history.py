@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 from hostile import (
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 
 from wattfill.errors import InputError, InputTypeError
 from wattfill.testing.events import Fate, fates
-from wattfill.testing.history import check_history
+from wattfill.testing.history import KINDS, check_history
 
 LOST = Fate(arrivals=())
 UNCONFIRMED = Fate(answers=())
@@ -123,6 +125,17 @@ def test_a_station_that_keeps_no_order_may_apply_anything_that_was_sent():
     assert verdict.violations[0].commitments[0].because == (
         "seq 1 (10 kW), sent at 1 s, may arrive again: no order"
     )
+
+
+def test_a_station_that_keeps_no_order_may_apply_a_number_below_the_newest():
+    lines = [
+        plug("A", ordered=False),
+        command(1, "A", 5, 4),
+        confirmation(2, "A", 5),
+        command(3, "A", 3, 10),
+    ]
+
+    assert raises(judged(*lines, command(4, "B", 1, 6))) == [(4.0, 16.0)]
 
 
 def test_a_rejected_limit_is_not_in_force():
@@ -1114,3 +1127,44 @@ def test_what_is_committed_is_the_most_that_some_fate_leaves_in_force(happened, 
         (at, (most * 10**6 + i) / 10**6) for i, (at, most) in enumerate(expected, 1)
     ]
     assert verdict.breaches == ()
+
+
+# The page and its examples
+
+PAGE = Path(__file__).parent.parent / "docs" / "histories.md"
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("history-lost-decrease.jsonl", {"skew": 5, "lag": 5}),
+        ("history-leases.jsonl", {"skew": 5}),
+    ],
+)
+def test_the_page_shows_what_is_said_of_the_examples(name, options):
+    verdict = check_history(PAGE.parent / "examples" / name, **options)
+
+    assert f"```text\n{verdict}\n```" in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_shows_the_log_of_the_example():
+    log = (PAGE.parent / "examples" / "history-lost-decrease.jsonl").read_text(encoding="utf-8")
+
+    assert f"```json\n{log}```" in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_leases_of_the_example_take_a_clock_that_is_right_to_five_seconds():
+    assert not check_history(PAGE.parent / "examples" / "history-leases.jsonl", skew=6).safe
+
+
+def test_the_page_has_a_row_for_every_kind_with_all_its_keys():
+    rows = [line.split("|")[1:] for line in PAGE.read_text(encoding="utf-8").splitlines()]
+    found = {
+        kind: (re.findall("`([a-z_]+)`", row[1]), re.findall("`([a-z_]+)`", row[2]))
+        for row in rows
+        if len(row) > 3
+        for kind in re.findall("`([a-z-]+)`", row[0])
+        if kind != "kind"
+    }
+
+    assert found == {kind: tuple(map(list, keys)) for kind, keys in KINDS.items()}

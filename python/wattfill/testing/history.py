@@ -65,7 +65,7 @@ KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _WHY_ABOVE = {
     "raise": "by a raise",
     "capacity": "its capacity fell",
-    "configuration": "a connector came or changed",
+    "configuration": "connectors came or changed",
     "station": "a station said so",
 }
 
