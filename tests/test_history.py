@@ -273,8 +273,8 @@ def test_every_group_above_is_judged():
         group(parent="site"),
         plug("C", group="site"),
         read_back(0, "C", 0),
-        command(1, "A", 1, 10),
-        command(2, "C", 1, 4),
+        command(1, "C", 1, 4),
+        command(2, "A", 1, 10),
     ]
 
     verdict = judged(*lines)
@@ -368,9 +368,9 @@ def test_a_read_back_with_a_number_resolves_what_is_older():
 
 
 def test_a_read_back_without_a_number_may_be_old():
-    lines = [command(1, "A", 1, 10), read_back(2, "A", 0), command(3, "B", 1, 10)]
+    lines = [command(1, "A", 1, 10), confirmation(2, "A", 1), read_back(3, "A", 0)]
 
-    assert raises(judged(*lines)) == [(3.0, 20.0)]
+    assert raises(judged(*lines, command(4, "B", 1, 10))) == [(4.0, 20.0)]
 
 
 def test_a_read_back_that_was_overtaken_says_nothing():
@@ -392,9 +392,10 @@ def test_a_station_at_its_floor_may_go_on_with_its_limit():
 
 
 def test_a_station_that_took_less_counts_with_what_it_took():
-    lines = [command(1, "A", 1, 7.36), read_back(2, "A", 7.3, seq=1), command(3, "B", 1, 2.7)]
+    lines = [command(1, "A", 1, 7.36), read_back(2, "A", 7.3, seq=1), confirmation(3, "A", 1)]
 
-    assert judged(*lines).safe
+    assert judged(*lines, command(4, "B", 1, 2.7)).safe
+    assert not judged(*lines, command(4, "B", 1, 2.8)).safe
 
 
 def test_a_read_back_above_what_was_sent_is_a_breach_and_counts():
@@ -484,6 +485,7 @@ def test_a_meter_at_the_limit_shows_that_the_draw_has_fallen():
 
     assert judged(*lines, meter(15, "A", 4), raised, lag=9).safe
     assert not judged(*lines, meter(15, "A", 4.1), raised, lag=9).safe
+    assert not judged(*lines, meter(14, "A", 0), raised, lag=9).safe
     assert not judged(*lines, meter(15, "A", 0, measured_at=13.9), raised, lag=9).safe
     assert not judged(*lines, meter(15, "A", 0, measured_at=15), raised, lag=9, skew=1.5).safe
 

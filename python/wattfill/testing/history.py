@@ -553,13 +553,12 @@ class _Connector:
 
     def committed_within(self, start: Fraction, end: Fraction) -> int:
         """Return the most that was committed at any time in start..end, ends included."""
-        most, later = 0, end
+        most = 0
         for since, committed in reversed(self.course):
-            if since <= end and start <= later:
+            if since <= end:
                 most = max(most, committed)
             if since < start:
                 return most
-            later = since
         # Before the log speaks of it, nothing is known of it.
         return max(most, self.maximum) if start < self.course[0][0] else most
 
@@ -794,7 +793,6 @@ class _Ledger:
         """Take a limit for the one in force, and all up to its number for dead."""
         assert value.noted_at is not None
         connector.confirmed, connector.confirmed_seq = value, seq
-        self._wake(connector, value.until)
         if connector.ordered:
             for dead in [old for old in connector.outstanding if old <= seq]:
                 del connector.outstanding[dead]
@@ -817,8 +815,8 @@ class _Ledger:
         if power > most:
             self._breach(connector, "power", line, most)
         elif power <= connector.limit:
-            # The draw has come down to the limit, so what was over by then has settled.
-            connector.settling = [item for item in connector.settling if item[1] > start]
+            # The draw has come down to the limit, so what was over before then has settled.
+            connector.settling = [item for item in connector.settling if item[1] >= start]
             self._recount(connector, line.at, "station")
 
     # What proves nothing
