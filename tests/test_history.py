@@ -307,6 +307,22 @@ def test_a_connector_that_moves_counts_where_it_is():
     ).safe
 
 
+def test_a_move_within_a_group_that_is_above_changes_nothing_there():
+    lines = [
+        group(group="site", maximum_capacity=20),
+        group(parent="site"),
+        group(group="Q", parent="site"),
+        command(1, "A", 1, 10),
+        group(2, group="site", maximum_capacity=5),
+        plug("A", 4, group="Q"),
+        group(6, group="site", maximum_capacity=20),
+    ]
+
+    above = [a for a in judged(*lines).above if a.since > 0]
+
+    assert [(a.group, a.since, a.until, a.why) for a in above] == [("site", 2.0, 6.0, "capacity")]
+
+
 def test_a_connector_that_leaves_counts_no_more():
     lines = [command(1, "A", 1, 10), line(2, "leave", "A")]
 
@@ -551,6 +567,15 @@ def test_a_capacity_below_the_floors_is_a_violation():
     assert [(v.at, v.rule) for v in judged(*lines).violations] == [(5.0, "floors")]
 
 
+def test_the_floor_of_who_leaves_or_moves_counts_no_more():
+    lines = [plug("A", floor=6), group(group="Q", maximum_capacity=10)]
+
+    assert judged(*lines, line(1, "leave", "A"), plug("B", 2, floor=6)).safe
+    assert judged(*lines, plug("A", 1, group="Q"), plug("B", 2, floor=6)).safe
+    assert judged(*lines, plug("A", 1, floor=4), plug("B", 2, floor=6)).safe
+    assert not judged(*lines, plug("B", 2, floor=6)).safe
+
+
 def test_floors_are_judged_in_every_group_above():
     lines = [group(group="site", maximum_capacity=4), group(5, parent="site")]
 
@@ -592,11 +617,13 @@ More committed than usable:
 
 
 def test_the_messages_are_as_few_as_it_takes():
-    # Any of the others makes 10 with the raise; the largest alone makes more.
+    # The smaller of the others makes 10 kW with the raise, the larger makes more.
     lines = [plug("C"), read_back(0, "C", 0), command(1, "A", 1, 3), command(2, "C", 1, 4)]
 
     (violation,) = judged(*lines, command(3, "B", 1, 7)).violations
+    (smaller,) = judged(*lines, command(3, "B", 1, 6)).violations
 
+    assert [message.station for message in smaller.messages] == ["B", "C", "A"]
     assert [str(message) for message in violation.messages] == [
         "seq 1 to B 1 (7 kW, sent at 3 s)",
         "seq 1 to C 1 (4 kW, sent at 2 s)",
@@ -633,6 +660,13 @@ def test_a_long_verdict_counts_what_it_does_not_show():
     assert text.count("  station  connector") == 3
     assert "  and 9 more, 9 kW together" in text
     assert "  and 5 more" in text.splitlines()
+
+
+def test_an_id_cannot_move_the_cursor():
+    verdict = check_history([group(group="P\x1b[2J"), plug("A\n", group="P\x1b[2J", floor=11)])
+
+    assert "below P\\x1b[2J, which" in str(verdict)
+    assert "  A\\n      1          11  its floor" in str(verdict)
 
 
 def test_a_verdict_is_json():
