@@ -228,6 +228,8 @@ def test_how_long_it_stays_above_after_a_drop_is_told():
         confirmation(2, "A", 1),
         group(3, maximum_capacity=4),
         command(3, "A", 2, 4),
+        group(4, maximum_capacity=3),
+        group(5, maximum_capacity=4),
         confirmation(5.5, "A", 2),
     ]
 
@@ -236,7 +238,7 @@ def test_how_long_it_stays_above_after_a_drop_is_told():
     assert verdict.safe
     (above,) = (above for above in verdict.above if above.since > 0)
     assert (above.group, above.since, above.until) == ("P", 3.0, 5.5)
-    assert (above.most, above.usable, above.why) == (10.0, 4.0, "capacity")
+    assert (above.most, above.usable, above.why) == (10.0, 3.0, "capacity")
 
 
 def test_a_station_that_holds_its_last_limit_may_never_comply():
@@ -327,6 +329,12 @@ def test_a_connector_that_leaves_counts_no_more():
     lines = [command(1, "A", 1, 10), line(2, "leave", "A")]
 
     assert judged(*lines, command(3, "B", 1, 10)).safe
+
+
+def test_a_lease_of_who_has_left_frees_nothing_more():
+    lines = [command(1, "A", 1, 10, expires=20), line(5, "leave", "A")]
+
+    assert raises(judged(*lines, command(25, "B", 1, 11))) == [(25.0, 11.0)]
 
 
 def test_a_connector_that_comes_back_is_unknown():
@@ -667,6 +675,16 @@ def test_an_id_cannot_move_the_cursor():
 
     assert "below P\\x1b[2J, which" in str(verdict)
     assert "  A\\n      1          11  its floor" in str(verdict)
+
+
+def test_who_counts_with_what_is_told_of_the_first_hundred_violations():
+    raised = [command(1 + i, "A", i, 10.1 + i / 10) for i in range(102)]
+
+    violations = judged(*raised).violations
+
+    assert len(violations) == 102
+    assert [len(v.commitments) for v in violations[98:]] == [1, 1, 0, 0]
+    assert [v.messages[0].seq for v in violations] == list(range(102))
 
 
 def test_a_verdict_is_json():

@@ -11,6 +11,7 @@ from itertools import count
 
 from wattfill.testing._log import MOST_KW, POWER, Line, exact, nearest
 from wattfill.testing._verdict import (
+    MOST_DETAILED,
     QUANTA_PER_KW,
     Above,
     Breach,
@@ -502,6 +503,9 @@ class Ledger:
         for group in raised.group.above():
             if group.committed <= group.usable:
                 continue
+            if len(self.violations) >= MOST_DETAILED:
+                self._violate(group, line, "raise", group.committed, (message,))
+                continue
             # The raise, and the largest of the other messages until it is too much.
             below = self._below(group)
             proven = {id(c): c.proven(line.at) for c in below}
@@ -526,7 +530,8 @@ class Ledger:
         messages: tuple[Message, ...],
         *kinds: str,
     ) -> None:
-        found = [c.commitment(line.at, *kinds) for c in self._below(group)]
+        below = self._below(group) if len(self.violations) < MOST_DETAILED else []
+        found = [c.commitment(line.at, *kinds) for c in below]
         found = [c for c in found if c.committed > 0.0]
         found.sort(key=lambda c: -c.committed)
         self.violations.append(

@@ -10,6 +10,9 @@ from typing import Any
 from wattfill.testing.problem import Problem
 
 QUANTA_PER_KW = 10**6
+# A log that has gone wrong may be wrong at every line from there on: each is found, but what all
+# connectors count with is noted for the first ones alone.
+MOST_DETAILED = 100
 # Rows of a table, and violations with a table, before the rest is only counted.
 MOST_ROWS = 12
 MOST_TABLES = 3
@@ -76,9 +79,11 @@ class Violation:
     """Of the log, from 1."""
     messages: tuple[Message, ...]
     """The raise, and as few others as it takes: with these in force, and every other message lost,
-    the connectors could have drawn too much. None for "floors"."""
+    the connectors could have drawn too much. None for "floors"; from the 101st violation on the
+    raise alone."""
     commitments: tuple[Commitment, ...]
-    """Of every connector below the group that counts with something, largest first."""
+    """Of every connector below the group that counts with something, largest first; none from the
+    101st violation on."""
 
     def __str__(self) -> str:
         return "\n".join([*_headline(self), "", *_table(self.commitments)])
