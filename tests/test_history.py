@@ -584,6 +584,12 @@ def test_the_floor_of_who_leaves_or_moves_counts_no_more():
     assert not judged(*lines, plug("B", 2, floor=6)).safe
 
 
+def test_floors_that_come_not_to_fit_again_are_a_violation_again():
+    lines = [plug("A", floor=6), plug("B", floor=6), line(2, "leave", "A"), plug("A", 3, floor=6)]
+
+    assert [(v.at, v.rule) for v in judged(*lines).violations] == [(0.0, "floors"), (3.0, "floors")]
+
+
 def test_floors_are_judged_in_every_group_above():
     lines = [group(group="site", maximum_capacity=4), group(5, parent="site")]
 
@@ -641,6 +647,30 @@ def test_the_messages_are_as_few_as_it_takes():
         ("C", 4.0),
         ("A", 3.0),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([], "; seq 2 (4 kW) is not confirmed"),
+        ([line(4, "timeout", "A", seq=2)], "; seq 2 (4 kW) timed out, which proves nothing"),
+        ([line(4, "rejection", "A", seq=2)], "; seq 2 (4 kW) was rejected"),
+        (
+            [
+                line(4, "timeout", "A", seq=2),
+                line(4, "rejection", "A", seq=2),
+                command(5, "A", 2, 4),
+            ],
+            "; seq 2 (4 kW) is not confirmed",
+        ),
+    ],
+)
+def test_the_table_says_what_became_of_the_newest_command(lines, words):
+    sent = [command(1, "A", 1, 10), confirmation(2, "A", 1), command(3, "A", 2, 4), *lines]
+
+    (violation,) = judged(*sent, command(6, "B", 1, 1)).violations
+
+    assert violation.commitments[0].because == f"seq 1 (10 kW) confirmed at 2 s{words}"
 
 
 def test_a_message_says_when_its_lease_ends():
