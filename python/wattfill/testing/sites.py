@@ -243,7 +243,7 @@ def build(
     }
     for name, values in optional.items():
         says_something = any(value != NEUTRAL[name] for value in values)
-        if name in names and (says_something or one_tree and name == "parent"):
+        if name in names and (says_something or (one_tree and name == "parent")):
             batch[name] = values
     if step is not None:
         batch["step"] = step

@@ -191,7 +191,7 @@ def _site(
 
 
 # Now and then there is no group at all.
-_ANY = st.sampled_from((True,) * 60 + (False,))
+_ANY = st.sampled_from((True,) * 30 + (False,))
 _MORE = st.sampled_from((False, True, True))
 _STEPS = st.sampled_from(sites.STEPS)
 _NUMBERED = st.sampled_from(sites.NUMBERED)
