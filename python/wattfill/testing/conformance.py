@@ -347,12 +347,12 @@ class Search:
         seeded(self.seed)(run(given(batches(self.spec))(judge)))()
 
 
-def kinds_of(trial: Trial) -> list[str]:
-    """Return of what kinds a site is, as far as it is answered."""
+def kinds_of(trial: Trial) -> dict[str, int]:
+    """Return of what kinds a site is: 1 or 0 for each, as far as it is answered."""
     try:
         o = trial.outcome
     except NoAnswerError:
-        return ["not answered"]
+        return {"not answered": 1}
     p, batch = o.problem, trial.batch
     members = p.members
     servable = [i for i, c in members.items() if c.servable]
@@ -402,7 +402,7 @@ def kinds_of(trial: Trial) -> list[str]:
         "all of it set aside": 1.0 in p.buffer,
         "something reserved": any(p.reserved),
     }
-    return [kind for kind, holds in kinds.items() if holds]
+    return {kind: int(holds) for kind, holds in kinds.items()}
 
 
 def _decimals_betray(o: Outcome, servable: list[int], needed: list[int], budget: list[int]) -> bool:
