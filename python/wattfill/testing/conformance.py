@@ -284,7 +284,7 @@ class Search:
                     self.judged[law.name] += law.check(trial)
                 except LawBrokenError as broken:
                     self.judged[law.name] += 1
-                    self.broken[law.name] = broken
+                    self.broken[law.name] = _alone(broken)
             self._learn(trial)
             self.kinds.update(kinds_of(trial))
             if self.progress:
@@ -314,13 +314,13 @@ class Search:
         with suppress(LawBrokenError, Flaky):
             self._run(judge, [Phase.generate, Phase.shrink])
         if not waits:
-            return smallest
+            return _alone(smallest)
         # It has been waited for less and less: is it the allocator that is slow?
         batch = smallest.answers[0][1].batch
         try:
             law.check(Trial(batch, self.factory, self.spec, time_limit=self.time_limit))
         except LawBrokenError as broken:
-            return broken
+            return _alone(broken)
         return self.broken[law.name]
 
     def _trial(self, batch: Batch, instance: Allocator) -> Trial:
@@ -344,6 +344,15 @@ class Search:
             suppress_health_check=list(HealthCheck),
         )
         seeded(self.seed)(run(given(batches(self.spec))(judge)))()
+
+
+def _alone(broken: LawBrokenError) -> LawBrokenError:
+    """Let go of the frames that an error went through: they keep allocators alive, and programs."""
+    error: BaseException | None = broken
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+    return broken
 
 
 def kinds_of(trial: Trial) -> list[str]:

@@ -321,7 +321,9 @@ class Trial:
         except TookTooLongError:
             self.waited_in_vain = True
             raise
-        except Exception as error:
+        except NoAnswerError:
+            raise
+        except (Exception, SystemExit) as error:
             raise NoAnswerError(f"it raised {type(error).__name__}: {error}") from error
         self.slowest = max(self.slowest, time.monotonic() - started)
         if len(power) != n:
