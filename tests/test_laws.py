@@ -1,320 +1,444 @@
-"""The laws of an allocation, as properties, in whole quanta and without a tolerance."""
+"""The laws: wattfill keeps them without a tolerance, and wrong answers break the right one."""
 
-import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from wattfill import Allocation, Reason, allocate
+from wattfill import InputError, InputTypeError, Reason, allocate
+from wattfill.testing import LAWS, LawBrokenError, Spec, laws, solve
 from wattfill.testing.strategies import batches
+from wattfill.testing.trial import Trial, pick
 
 LAW = settings(max_examples=4 * settings().max_examples)
-HELD = (Reason.MINIMUM, Reason.SHARING)
+EXACT = Spec(tolerance=0)
 
 
-def quanta(units: float) -> int:
-    """Return the whole number of quanta that a result stands for.
+@pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
+def test_allocate_keeps_the_law(law):
+    @LAW
+    @given(batches(EXACT))
+    def keeps(batch: dict[str, Any]) -> None:
+        law.check(Trial(batch, allocate, EXACT))
 
-    A power between two grid points is the bound of a connector both of whose bounds lie there; it
-    counts as the lower one, as a maximum does.
-    """
-    exact = Fraction(units) * 10**6
-    return math.floor(exact + max(Fraction(1, 1024), exact / 2**52))
-
-
-class Site:
-    """A batch and its allocation, with what the laws speak of."""
-
-    def __init__(self, batch: dict[str, Any]) -> None:
-        self.batch = batch
-        self.a: Allocation = allocate(**batch)
-        self.minimum, self.maximum = batch["minimum"], batch["maximum"]
-        self.n, self.n_groups = len(self.minimum), len(batch["capacity"])
-        self.parent = batch.get("parent", [-1] * self.n_groups)
-        self.active = batch.get("active", [True] * self.n)
-        self.priority = batch.get("priority", [0] * self.n)
-        self.weight = batch.get("weight", [1.0] * self.n)
-        self.step = quanta(batch.get("step") or 0)
-        self.power = [quanta(x) for x in self.a.power]
-        self.reason = [Reason(x) for x in self.a.reason]
-        self.owner = np.repeat(np.arange(self.n_groups), np.diff(batch["offsets"])).tolist()
-
-    def chain(self, g: int) -> list[int]:
-        chain = [g]
-        while self.parent[chain[-1]] >= 0:
-            chain.append(self.parent[chain[-1]])
-        return chain
-
-    def below(self, g: int) -> list[int]:
-        return [i for i in range(self.n) if g in self.chain(self.owner[i])]
-
-    def admitted(self, g: int) -> list[int]:
-        return [i for i in self.below(g) if self.reason[i] not in (Reason.IDLE, Reason.PAUSED)]
-
-    def held(self) -> list[int]:
-        return [i for i in range(self.n) if self.reason[i] in HELD]
-
-    def least(self, i: int) -> float:
-        """Return the quanta without which connector i cannot do, infinite where none suffice."""
-        bounds = ([0.0, self.minimum[i]], [1e9, self.maximum[i]])
-        beside = allocate(*bounds, 1e9, priority=[1, 0], step=self.batch.get("step"))
-        return quanta(beside.power[1]) if beside.reason[1] != Reason.PAUSED else math.inf
-
-    def left_for_minimums(self, g: int) -> float:
-        usable = quanta(self.a.usable[g])
-        if self.step:
-            usable -= usable % self.step
-        return usable - sum(self.least(i) for i in self.admitted(g))
-
-
-def pick(
-    batch: dict[str, Any], order: list[int], groups: list[int] | None = None
-) -> dict[str, Any]:
-    """Return the batch with its connectors in another order, or with fewer of them."""
-    owner = np.repeat(np.arange(len(batch["capacity"])), np.diff(batch["offsets"]))[order]
-    sizes = np.bincount(owner, minlength=len(batch["capacity"]))
-    picked = dict(batch, offsets=[0, *np.cumsum(sizes).tolist()])
-    for name in ("minimum", "maximum", "weight", "priority", "rank", "active"):
-        if name in batch:
-            picked[name] = [batch[name][i] for i in order]
-    return picked
-
-
-def without_pauses(batch: dict[str, Any]) -> Site:
-    """Return a site where all minimums fit: those who would wait are not there."""
-    site = Site(batch)
-    return Site(pick(batch, [i for i in range(site.n) if site.reason[i] is not Reason.PAUSED]))
-
-
-def with_whole_weights(batch: dict[str, Any]) -> Site:
-    """Return a site whose weights multiply with quanta exactly."""
-    if "weight" in batch:
-        batch = batch | {"weight": [float(1 + int(w * 1000) % 3) for w in batch["weight"]]}
-    return Site(batch)
-
-
-sites = batches().map(Site)
+    keeps()
 
 
 @LAW
-@given(sites)
-def test_no_group_and_no_ancestor_is_ever_over_its_usable_capacity(site):
-    for g in range(site.n_groups):
-        used = sum(site.power[i] for i in site.below(g))
+@given(batches())
+def test_reasons_and_binding_groups_say_what_happened(batch):
+    a = allocate(**batch)
+    feeds = batch.get("parent", [-1] * len(batch["capacity"]))
+    active = batch.get("active", [True] * a.power.size)
 
-        assert used <= quanta(site.a.usable[g])
-        assert used == quanta(site.a.used[g])
+    for i, reason in enumerate(a.reason):
+        bound_by = a.bound_by[i]
+        chain = [int(np.searchsorted(a.offsets, i, "right")) - 1]
+        while feeds[chain[-1]] >= 0:
+            chain.append(feeds[chain[-1]])
 
-
-@LAW
-@given(sites)
-def test_a_power_is_zero_or_within_the_bounds_as_doubles(site):
-    for i, power in enumerate(site.a.power):
-        if site.reason[i] in (Reason.IDLE, Reason.PAUSED):
-            assert power == 0.0
-        else:
-            assert site.minimum[i] <= power <= site.maximum[i]
-
-
-@LAW
-@given(sites)
-def test_reasons_and_binding_groups_say_what_happened(site):
-    for i, reason in enumerate(site.reason):
-        bound_by = site.a.bound_by[i]
-
-        assert (reason is Reason.IDLE) == (not site.active[i])
+        assert (reason == Reason.IDLE) == (not active[i])
         if reason in (Reason.IDLE, Reason.MAXIMUM):
             assert bound_by == -1
-        elif reason in HELD:
-            assert bound_by in site.chain(site.owner[i])
-            assert np.isfinite(site.a.level[bound_by])
+        elif reason == Reason.PAUSED:
+            assert bound_by in [-1, *chain]
         else:
-            assert bound_by in [-1, *site.chain(site.owner[i])]
+            assert bound_by in chain
+            assert np.isfinite(a.level[bound_by])
 
 
 @LAW
-@given(sites)
-def test_nobody_is_paused_who_would_still_have_fitted(site):
-    for i, reason in enumerate(site.reason):
-        if reason is not Reason.PAUSED:
-            continue
-        bound_by = site.a.bound_by[i]
-
-        if bound_by == -1:
-            assert site.step
-        else:
-            assert site.least(i) > site.left_for_minimums(bound_by)
-
-
-@LAW
-@given(sites)
-def test_less_than_a_quantum_per_rising_connector_or_a_step_in_all_stays_unused(site):
-    for i in site.held():
-        g = site.a.bound_by[i]
-        held = sum(site.a.bound_by[j] == g for j in site.held())
-        unused = quanta(site.a.usable[g]) - quanta(site.a.used[g])
-
-        assert unused < (site.step or held)
-
-
-@LAW
-@given(batches().map(with_whole_weights))
-def test_whoever_is_held_down_has_no_less_than_others_above_their_minimum(site):
-    # Max-min fairness as a certificate: nobody larger in the full group could give. In whole
-    # numbers, per weight, within the one quantum or step that does not go round.
-    grain = site.step or 1
-    for i in site.held():
-        for j in site.admitted(site.a.bound_by[i]):
-            if site.priority[j] != site.priority[i] or site.power[j] <= site.least(j):
-                continue
-
-            if site.step and "weight" in site.batch:
-                # Webster: j's last claim came no later than i's next.
-                assert (site.power[j] / grain - 0.5) / site.weight[j] <= (
-                    site.power[i] / grain + 0.5
-                ) / site.weight[i]
-            else:
-                slack = grain if i != j else 0
-                assert site.power[j] * site.weight[i] <= (site.power[i] + slack) * site.weight[j]
-
-
-@LAW
-@given(sites)
-def test_who_is_held_down_leaves_lower_priorities_at_their_minimum(site):
-    for i in site.held():
-        for j in site.admitted(site.a.bound_by[i]):
-            if site.priority[j] < site.priority[i]:
-                assert site.power[j] == site.least(j)
-
-
-@LAW
-@given(sites)
-def test_equals_get_equal_where_both_are_admitted(site):
-    def kind(i: int) -> tuple[float, ...]:
-        bounds = (site.minimum[i], site.maximum[i])
-        return (*bounds, site.weight[i], site.priority[i], site.owner[i])
-
-    for g in range(site.n_groups):
-        by_kind: dict[tuple[float, ...], set[int]] = {}
-        for i in site.admitted(g):
-            by_kind.setdefault(kind(i), set()).add(site.power[i])
-
-        for powers in by_kind.values():
-            assert max(powers) - min(powers) <= site.step
-
-
-def shuffled_within_groups(data: st.DataObject, site: Site) -> list[int]:
-    ends = site.batch["offsets"]
-    return [
-        i
-        for g in range(site.n_groups)
-        for i in data.draw(st.permutations(range(ends[g], ends[g + 1])))
-    ]
-
-
-@LAW
-@given(batches(), st.data())
-def test_order_does_not_matter_where_nobody_is_paused_and_no_steps_are_handed_out(batch, data):
-    site = without_pauses(batch | {"step": None})
-    order = shuffled_within_groups(data, site)
-
-    again = allocate(**pick(site.batch, order))
-
-    assert again.power.tolist() == site.a.power[order].tolist()
-    assert again.level.tolist() == site.a.level.tolist()
-
-
-@LAW
-@given(batches(), st.data())
-def test_order_never_matters_where_everybody_has_a_rank(batch, data):
-    site = Site(batch | {"rank": data.draw(st.permutations(range(len(batch["minimum"]))))})
-    order = shuffled_within_groups(data, site)
-
-    again = allocate(**pick(site.batch, order))
-
-    for name in ("power", "reason", "bound_by"):
-        assert getattr(again, name).tolist() == getattr(site.a, name)[order].tolist()
-
-
-@LAW
-@given(sites)
-def test_idle_and_paused_connectors_do_not_matter(site):
-    rest = [i for i in range(site.n) if site.reason[i] not in (Reason.IDLE, Reason.PAUSED)]
-
-    again = allocate(**pick(site.batch, rest))
-
-    assert again.power.tolist() == site.a.power[rest].tolist()
-    assert again.reason.tolist() == site.a.reason[rest].tolist()
-
-
-@LAW
-@given(batches(), batches())
-def test_other_groups_do_not_matter(batch, other):
-    # What holds for the whole call must be the same in both.
-    other = other | {"step": batch.get("step")}
-    if "weight" not in batch or "weight" not in other:
-        batch, other = ({k: v for k, v in x.items() if k != "weight"} for x in (batch, other))
-    one, two = Site(batch), Site(other)
-    both: dict[str, Any] = {"step": batch.get("step")}
-    for name in ("minimum", "maximum", "weight", "priority", "active"):
-        if name in batch or name in other:
-            both[name] = list(getattr(one, name)) + list(getattr(two, name))
-    if "rank" in batch or "rank" in other:
-        both["rank"] = batch.get("rank", [0.0] * one.n) + other.get("rank", [0.0] * two.n)
-    for name in ("capacity", "buffer", "reserved"):
-        zeros = [[0.0] * one.n_groups, [0.0] * two.n_groups]
-        both[name] = batch.get(name, zeros[0]) + other.get(name, zeros[1])
-    both["offsets"] = batch["offsets"] + [one.n + k for k in other["offsets"][1:]]
-    both["parent"] = one.parent + [p + one.n_groups if p >= 0 else -1 for p in two.parent]
-
-    together = allocate(**both)
-
-    assert together.power.tolist() == one.a.power.tolist() + two.a.power.tolist()
-    assert together.reason.tolist() == one.a.reason.tolist() + two.a.reason.tolist()
-    assert together.level.tolist() == one.a.level.tolist() + two.a.level.tolist()
-
-
-@LAW
-@given(sites)
-def test_a_result_fed_back_as_the_maximums_returns_itself(site):
-    rest = [i for i in range(site.n) if site.reason[i] not in (Reason.IDLE, Reason.PAUSED)]
-    batch = pick(site.batch, rest) | {"maximum": site.a.power[rest]}
-
-    again = allocate(**batch)
-
-    assert again.power.tolist() == site.a.power[rest].tolist()
-    assert set(again.reason.tolist()) <= {Reason.MAXIMUM}
-
-
-@LAW
-@given(batches().map(without_pauses), st.floats(0, 100))
-def test_more_capacity_never_means_less_while_all_are_admitted(site, more):
-    # Of a root: a group inside may take from those outside.
-    capacity = [x + more * (site.parent[g] < 0) for g, x in enumerate(site.batch["capacity"])]
-
-    again = allocate(**site.batch | {"capacity": capacity})
-
-    assert (again.power >= site.a.power).all()
-
-
-@LAW
-@given(sites)
-def test_nothing_that_is_passed_changes(site):
+@given(batches())
+def test_no_array_that_is_passed_changes(batch):
+    expected = allocate(**batch)
     arrays = {
-        name: np.array(value, order="C")
-        for name, value in site.batch.items()
-        if isinstance(value, list)
+        name: np.array(value, order="C") for name, value in batch.items() if isinstance(value, list)
     }
     arrays = {name: value for name, value in arrays.items() if value.size}
     copies = {name: value.copy() for name, value in arrays.items()}
     for value in arrays.values():
         value.flags.writeable = False
 
-    again = allocate(**site.batch | arrays)
+    again = allocate(**batch | arrays)
 
-    assert again.power.tolist() == site.a.power.tolist()
+    assert again.power.tolist() == expected.power.tolist()
     for name, value in arrays.items():
         np.testing.assert_array_equal(value, copies[name])
+
+
+# Each answer is wrong in one way, and its law says how.
+ONE = {"minimum": [2.0, 0.0], "maximum": [10.0, 10.0], "capacity": 12.0, "offsets": [0, 2]}
+THREE = {"minimum": [0.1] * 3, "maximum": [1.0] * 3, "capacity": 0.3}
+TREE = {
+    "minimum": [0.0, 0.0],
+    "maximum": [9.0, 9.0],
+    "capacity": [9.0, 9.0, 10.0],
+    "offsets": [0, 1, 2, 2],
+    "parent": [2, 2, -1],
+}
+WRONG = {
+    "a group over its capacity": (
+        laws.never_over,
+        ONE,
+        [6.0, 6.5],
+        "never over: group 0 draws 12.5 kW, 0.5 kW more than it may use\n"
+        "expected: at most 12 kW below group 0\n",
+    ),
+    "a group over its buffer": (
+        laws.never_over,
+        ONE | {"buffer": 0.5},
+        [6.0, 6.0],
+        "group 0 draws 12 kW, 6 kW more than it may use",
+    ),
+    "the group above over its capacity": (
+        laws.never_over,
+        TREE,
+        [6.0, 6.0],
+        "group 2 draws 12 kW, 2 kW more than it may use",
+    ),
+    "less than the minimum": (
+        laws.nothing_between_zero_and_the_minimum,
+        ONE,
+        [1.5, 10.0],
+        "connector 0 gets 1.5 kW, less than its minimum of 2 kW\nexpected: 0 kW, or 2 kW at least",
+    ),
+    "more than the maximum": (
+        laws.within_bounds,
+        ONE,
+        [2.0, 10.5],
+        "connector 1 gets 10.5 kW, its maximum is 10 kW",
+    ),
+    "less than nothing": (laws.within_bounds, ONE, [-2.0, 10.0], "connector 0 gets -2 kW"),
+    "power without a session": (
+        laws.idle_gets_zero,
+        ONE | {"active": [False, True]},
+        [2.0, 10.0],
+        "connector 0 gets 2 kW and has no session\nexpected: 0 kW",
+    ),
+    "a pause where minimums fit as decimals": (
+        laws.nobody_is_paused_while_all_minimums_fit,
+        THREE,
+        [0.1, 0.1, 0.0],
+        "connector 2 gets 0 kW, though all minimums fit: 0.3 kW of the 0.3 kW of group 0\n"
+        "expected: its minimum of 0.1 kW at least",
+    ),
+    "a pause though there is room": (
+        laws.nobody_is_paused_who_would_have_fitted,
+        THREE | {"capacity": 0.25},
+        [0.25, 0.0, 0.0],
+        "connector 1 gets 0 kW, though the minimums of the others leave 0.15 kW",
+    ),
+    "the first in line paused": (
+        laws.who_comes_first_is_admitted_first,
+        THREE | {"capacity": 0.25},
+        [0.0, 0.125, 0.125],
+        "connector 0 gets 0 kW, though the minimums of those before it in line leave 0.25 kW",
+    ),
+    "a lower priority above its minimum": (
+        laws.priority_is_respected,
+        ONE | {"priority": [1, 0]},
+        [6.0, 6.0],
+        "connector 1 of priority 0 gets 6 kW, above its minimum, while connector 0 of priority 1 "
+        "gets 6 kW and could take more\nexpected: connector 1 at its minimum of 0 kW",
+    ),
+    "equal increments instead of equal totals": (
+        laws.nobody_larger_could_give,
+        ONE,
+        [7.0, 5.0],
+        "connector 0 gets 7 kW, more than connector 1, which gets 5 kW in the full group 0 and "
+        "could take more",
+    ),
+    "shares that are not by weight": (
+        laws.nobody_larger_could_give,
+        ONE | {"weight": [2.0, 1.0]},
+        [6.0, 6.0],
+        "connector 1 gets 6 kW per weight, more than connector 0, which gets 3 kW per weight",
+    ),
+    "capacity left over": (
+        laws.nothing_is_wasted,
+        ONE,
+        [5.0, 5.0],
+        "connector 0 gets 5 kW and could take 10 kW, while 2 kW are left",
+    ),
+    "capacity left over in a tree": (laws.nothing_is_wasted, TREE, [4.0, 4.0], "2 kW are left"),
+    "equals unequal": (
+        laws.equals_get_equal,
+        THREE | {"capacity": 1.0},
+        [0.3, 0.4, 0.3],
+        "connectors 0 and 1 are alike and get 0.3 and 0.4 kW\nexpected: the same for both",
+    ),
+    "half a step": (
+        laws.powers_are_whole_steps,
+        ONE | {"step": 1.0},
+        [6.5, 5.0],
+        "connector 0 gets 6.5 kW, which is no multiple of the step\nexpected: a multiple of 1 kW",
+    ),
+    "a quantum less than there is": (
+        laws.the_answer_is_that_of_the_reference,
+        ONE,
+        [6.0, 5.999999],
+        "connector 1 gets 5.999999 kW\nexpected: 6.0 kW, as the reference",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_answer_breaks_the_law_on(case):
+    law, batch, power, message = WRONG[case]
+
+    with pytest.raises(LawBrokenError) as broken:
+        law(batch, power, EXACT)
+
+    assert message in str(broken.value)
+    assert f"\nbatch = {batch}" in str(broken.value)
+    law(batch, solve(**batch).power, EXACT)
+
+
+def positions_count(minimum, maximum, capacity, offsets=None, **_):
+    """Answer the first in line what it can take."""
+    return [min(maximum[0], capacity), *[0.0] * (len(minimum) - 1)] if minimum else []
+
+
+class Remembers:
+    """Answers what it answered before, if it has answered as many."""
+
+    def __init__(self) -> None:
+        self.before: list[float] = []
+
+    def __call__(self, **batch: Any) -> list[float]:
+        if len(self.before) != len(batch["minimum"]):
+            self.before = solve(**batch).power
+        return self.before
+
+
+def clears(**batch: Any) -> list[float]:
+    power = solve(**batch).power
+    batch["minimum"][:] = []
+    return power
+
+
+def counts_groups(**batch: Any) -> list[float]:
+    n = len(batch["offsets"]) - 1
+    return [power / n for power in solve(**batch).power]
+
+
+def pauses_cost(**batch: Any) -> list[float]:
+    batch["minimum"] = [0.0 for _ in batch["minimum"]]
+    n = len(batch["minimum"])
+    return [min(high, batch["capacity"] / n) for high in batch["maximum"]]
+
+
+def likes_five(**batch: Any) -> list[float]:
+    return [min(5.0, x) for x in solve(**batch).power]
+
+
+def shy(minimum, maximum, capacity, **_):
+    return [min(x, 100 / (1 + capacity)) for x in maximum]
+
+
+def halves(**batch: Any) -> list[float]:
+    return [x / 2 for x in solve(**batch).power]
+
+
+FAULTY = {
+    "raises": (
+        laws.an_answer_for_everyone,
+        ONE,
+        lambda **_: 1 / 0,
+        "it raised ZeroDivisionError: division by zero\nexpected: a finite power for each",
+    ),
+    "answers too few": (
+        laws.an_answer_for_everyone,
+        ONE,
+        lambda **_: [1.0],
+        "it answered 1 powers for 2 connectors",
+    ),
+    "answers NaN": (
+        laws.an_answer_for_everyone,
+        ONE,
+        lambda **_: [1.0, float("nan")],
+        "it answered nan kW for connector 1",
+    ),
+    "writes to its input": (
+        laws.the_input_is_left_alone,
+        ONE,
+        clears,
+        "minimum was changed to []\nexpected: minimum as it was passed: [2.0, 0.0]",
+    ),
+    "remembers": (
+        laws.history_does_not_matter,
+        ONE,
+        Remembers,
+        "connector 0 gets 6 kW, and 10 kW of an instance that was asked about fewer, more and less",
+    ),
+    "goes by position": (
+        laws.order_does_not_matter,
+        THREE | {"minimum": [0.0] * 3, "maximum": [0.3, 0.2, 0.1]},
+        positions_count,
+        "connector 0 gets 0.3 kW, and 0 kW in reverse order",
+    ),
+    "counts the groups": (
+        laws.other_groups_do_not_matter,
+        ONE | {"capacity": [12.0]},
+        counts_groups,
+        "connector 0 gets 6 kW, and 1.2 kW between other groups",
+    ),
+    "lets the idle cost": (
+        laws.who_gets_nothing_does_not_matter,
+        ONE | {"active": [True, False]},
+        pauses_cost,
+        "connector 0 gets 6 kW, and 10 kW without those who are idle or paused",
+    ),
+    "gives five at most": (
+        laws.twice_everything_gives_twice_the_power,
+        ONE,
+        likes_five,
+        "connector 0 gets 5 kW, and 5 kW where everything is doubled\nexpected: 10 kW",
+    ),
+    "gives less of more": (
+        laws.more_capacity_never_means_less,
+        ONE | {"maximum": [99.0, 99.0]},
+        shy,
+        "connector 0 gets 7.692307692 kW, and 5.882352941 kW of more",
+    ),
+    "halves": (
+        laws.an_answer_as_the_maximums_returns_itself,
+        ONE | {"minimum": [0.0, 0.0]},
+        halves,
+        "connector 0 gets 3 kW, and 1.5 kW with what was answered as the maximums",
+    ),
+    "halves, and somebody leaves": (
+        laws.who_leaves_with_its_power_changes_nothing,
+        ONE | {"minimum": [0.0, 0.0]},
+        halves,
+        "connector 1 gets 3 kW, and 4.5 kW after connector 0 has left with its power",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAULTY)
+def test_an_allocator_breaks_the_law_that(case):
+    law, batch, allocator, message = FAULTY[case]
+
+    with pytest.raises(LawBrokenError) as broken:
+        law(batch, allocator, EXACT)
+
+    assert message in str(broken.value)
+    law(batch, allocate, EXACT)
+
+
+def test_every_law_has_a_wrong_answer_here():
+    judged = {law.name for law, *_ in (*WRONG.values(), *FAULTY.values())}
+
+    assert judged == set(LAWS)
+
+
+def test_a_message_shows_the_site_as_a_table_and_as_code():
+    with pytest.raises(LawBrokenError) as broken:
+        laws.never_over(ONE | {"buffer": 0.5, "weight": [1.0, 2.0]}, [6.0, 6.5])
+
+    assert str(broken.value) == (
+        "never over: group 0 draws 12.5 kW, 6.5 kW more than it may use\n"
+        "expected: at most 6 kW below group 0\n"
+        "\n"
+        "group 0: capacity 12 kW, buffer 0.5, usable 6 kW, drawn 12.5 kW\n"
+        "    connector    minimum    maximum     weight        got  reference\n"
+        "            0          2         10          1          6          2\n"
+        "            1          0         10          2        6.5          4\n"
+        "batch = {'minimum': [2.0, 0.0], 'maximum': [10.0, 10.0], 'capacity': 12.0, "
+        "'offsets': [0, 2], 'buffer': 0.5, 'weight': [1.0, 2.0]}"
+    )
+
+
+def test_a_large_site_is_cut_short_for_people():
+    n = 1000
+    batch = {"minimum": [0.0] * n, "maximum": [1.0] * n, "capacity": 10.0}
+
+    with pytest.raises(LawBrokenError, match="976 more") as broken:
+        laws.never_over(batch, [1.0] * n)
+
+    assert str(broken.value).count("\n") < 40
+
+
+def test_a_tolerance_is_for_powers_and_not_for_what_fits():
+    loose = Spec(tolerance=0.01)
+
+    laws.never_over(ONE, [6.005, 6.004], loose)
+    laws.nothing_is_wasted(ONE, [5.995, 5.995], loose)
+    laws.equals_get_equal(THREE, [0.1, 0.105, 0.095], loose)
+    laws.nobody_larger_could_give(ONE, [6.005, 5.995], loose)
+    with pytest.raises(LawBrokenError):
+        laws.never_over(ONE, [6.01, 6.01], loose)
+    with pytest.raises(LawBrokenError):
+        laws.nobody_is_paused_while_all_minimums_fit(THREE, [0.1, 0.1, 0.0], loose)
+
+
+def test_laws_apply_to_what_a_spec_has():
+    spec = Spec(features={"offsets", "step"}, pausing=False, ordered=False)
+
+    why = {name: law.why_not(spec) for name, law in LAWS.items()}
+
+    assert {name: reason for name, reason in why.items() if reason} == {
+        "idle gets zero": "takes no active",
+        "priority is respected": "takes no priority",
+        "nobody is paused who would have fitted": "pauses nobody",
+        "who comes first is admitted first": "pauses nobody",
+        "the answer is that of the reference": "has an order of its own",
+    }
+
+
+def test_a_spec_is_read_off_a_signature():
+    def share(minimum, maximum, capacity, weight=None, *, buffer=0.0, colour="red"): ...
+    def trees(minimum, maximum, capacity, parent): ...
+
+    assert Spec.of(share).features == {"weight", "buffer"}
+    assert Spec.of(trees).features == set()
+    assert Spec.of(lambda **batch: batch) == Spec()
+    assert Spec.of(allocate) == Spec()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"features": {"offsets", "colour"}},
+            "features must be some of offsets, buffer, reserved, parent, weight, priority, rank, "
+            "active, step, got colour",
+        ),
+        (
+            {"features": {"parent"}},
+            "features with parent must have offsets: one group has no parent",
+        ),
+        ({"tolerance": -1.0}, "tolerance must be within 0..1 kW, got -1.0"),
+        ({"tolerance": float("nan")}, "tolerance must be within 0..1 kW, got nan"),
+    ],
+)
+def test_a_spec_refuses(arguments, message):
+    with pytest.raises(InputError) as refused:
+        Spec(**arguments)
+
+    assert str(refused.value) == message
+
+
+def test_what_cannot_be_called_is_no_allocator():
+    with pytest.raises(InputTypeError) as refused:
+        laws.order_does_not_matter(ONE, [1.0, 2.0])
+
+    assert str(refused.value) == "allocator must be a function or a factory of one, got list"
+
+
+def test_picking_keeps_what_belongs_together():
+    batch = TREE | {"weight": [1.0, 2.0], "buffer": [0.0, 0.1, 0.2], "minimum": [0.0, 1.0]}
+
+    picked = pick(batch, [1], [2, 1])
+
+    assert picked == {
+        "minimum": [1.0],
+        "maximum": [9.0],
+        "weight": [2.0],
+        "capacity": [10.0, 9.0],
+        "buffer": [0.2, 0.1],
+        "offsets": [0, 0, 1],
+        "parent": [-1, 0],
+    }

@@ -14,8 +14,10 @@ import pytest
 
 import wattfill
 from wattfill import _kernel
+from wattfill.testing import LAWS
 
 README = Path(__file__).parents[1] / "README.md"
+PAGES = [README, *sorted((README.parent / "docs").glob("*.md"))]
 MODULES = sorted(
     module.name
     for module in pkgutil.walk_packages(wattfill.__path__, "wattfill.")
@@ -151,11 +153,22 @@ def test_a_level_that_this_processor_does_not_have_is_refused():
     assert done.stderr.endswith("on this processor, got 'x86_64_v9'\n")
 
 
-def test_every_example_in_the_readme_runs():
-    failed, attempted = doctest.testfile(str(README), module_relative=False)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if ">>> " in page.read_text(encoding="utf-8")],
+    ids=lambda page: page.name,
+)
+def test_every_example_of_a_page_runs(page):
+    failed, _ = doctest.testfile(str(page), module_relative=False)
 
-    assert attempted > 5
     assert failed == 0
+
+
+def test_the_page_of_laws_has_each_as_it_is():
+    page = (README.parent / "docs/laws.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ")[:2] for line in page.splitlines() if line.startswith("| **")]
+
+    assert rows == [[f"| **{law.name}**", " ".join(law.statement.split())] for law in LAWS.values()]
 
 
 def test_the_readme_shows_what_the_command_prints():
