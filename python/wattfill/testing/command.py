@@ -10,16 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from wattfill import __version__
 from wattfill.errors import InputError, MissingExtraError
-from wattfill.testing.laws import LAWS
 from wattfill.testing.program import Program
 from wattfill.testing.spec import Spec
-from wattfill.testing.target import find_allocator
+from wattfill.testing.target import expected_failures, find_allocator
 from wattfill.testing.trial import Allocator, as_factory
 
 ALL_HELD, BROKEN = 0, 1
@@ -77,23 +75,26 @@ def verify(options: argparse.Namespace) -> tuple[str, int]:
             "wattfill verify takes hypothesis, which is not installed: "
             "pip install 'wattfill[testing]'"
         ) from None
-    expected = _expected(options.expect)
+    expected = expected_failures(options.expect)
     if options.report:
         _require_writable(options.report)
-    with _subject(options) as (name, allocator, spec), _progress(options) as progress:
-        settings = {} if options.max_examples is None else {"max_examples": options.max_examples}
+    settings = {} if options.max_examples is None else {"max_examples": options.max_examples}
+    with (
         # What an allocator prints is no part of the report.
-        with redirect_stdout(sys.stderr):
-            report = check_allocator(
-                allocator,
-                spec=spec,
-                expected_failures=expected,
-                seed=options.seed,
-                time_limit=options.time_limit,
-                on_fail="return",
-                progress=progress,
-                **settings,
-            )
+        redirect_stdout(sys.stderr),
+        _subject(options) as (name, allocator, spec),
+        _progress(options) as progress,
+    ):
+        report = check_allocator(
+            allocator,
+            spec=spec,
+            expected_failures=expected,
+            seed=options.seed,
+            time_limit=options.time_limit,
+            on_fail="return",
+            progress=progress,
+            **settings,
+        )
     assert report.seed is not None
     run = Run(
         allocator=name,
@@ -150,22 +151,6 @@ def _subject(options: argparse.Namespace) -> Iterator[tuple[str, Allocator, Spec
         )
     spec = Spec(**promises) if "features" in promises else Spec.of(instance, **promises)
     yield options.allocator, factory, spec
-
-
-def _expected(options: list[str]) -> dict[str, str]:
-    """Return the laws that are expected to be broken, and why."""
-    expected = {}
-    for option in options:
-        name, _, reason = option.partition("=")
-        name = " ".join(name.replace("-", " ").replace("_", " ").split())
-        if name not in LAWS:
-            near = get_close_matches(name, LAWS, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise InputError(f"--expect must name a law, got {name!r}{hint}")
-        if not reason.strip():
-            raise InputError(f"--expect must give a reason, as in {name!r}=REASON".replace("'", ""))
-        expected[name] = reason.strip()
-    return expected
 
 
 def _require_writable(path: str) -> None:

@@ -1,4 +1,4 @@
-"""An allocator by name: MODULE:FUNCTION, or path/to/file.py:function."""
+"""What people type: an allocator by name, and the laws that it is known to break."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from wattfill.errors import InputError
+from wattfill.testing.laws import LAWS
 
 
 def find_allocator(name: str) -> Callable[..., Any]:
@@ -86,3 +88,31 @@ def _load_file(path: Path) -> ModuleType:
 
 def _raised(what: str, error: BaseException) -> InputError:
     return InputError(f"importing {what} raised {type(error).__name__}: {error}")
+
+
+def expected_failures(options: Iterable[str]) -> dict[str, str]:
+    """Return the laws that are expected to be broken, and why, from options as LAW=REASON.
+
+    Raises
+    ------
+    InputError
+        If one is no law, or has no reason.
+
+    Examples
+    --------
+    >>> expected_failures(["equals-get-equal=first come, first served"])
+    {'equals get equal': 'first come, first served'}
+
+    """
+    expected = {}
+    for option in options:
+        name, _, reason = (part.strip() for part in option.partition("="))
+        name = name.replace("-", " ").replace("_", " ")
+        if name not in LAWS:
+            near = get_close_matches(name, LAWS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise InputError(f"an expected failure must name a law, got {name!r}{hint}")
+        if not reason:
+            raise InputError(f'an expected failure must have a reason, as in "{name}=REASON"')
+        expected[name] = reason
+    return expected
