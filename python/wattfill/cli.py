@@ -69,13 +69,18 @@ examples:
   wattfill verify path/to/share.py:share --no-pausing --report laws.html
   wattfill verify --exec "node share.js" --features active,buffer
 
+  wattfill verify --vectors vectors.json
+  wattfill verify --check-vectors vectors.json --exec "./share --exact"
+  wattfill verify --history site.jsonl
+
   A program reads a JSON request a line and writes a JSON answer a line:
   {"id": 1, "minimum": [6.0], "maximum": [22.0], "capacity": 11.0}
   {"id": 1, "power": [11.0]}
 
 exit status:
-  0 where no law is broken that was not expected to be, 1 where one is, 2 where the allocator cannot
-  be had or an option is no good.
+  0 where no law is broken that was not expected to be, all cases are answered as they are due, or
+  no station could have drawn too much; 1 where not; 2 where the allocator cannot be had, a file is
+  no good, or an option.
 """
 
 
@@ -199,6 +204,32 @@ def _add_verify_options(verify: argparse.ArgumentParser) -> None:
         default=10.0,
         help="seconds that one answer may take (10)",
     )
+    files = verify.add_argument_group("files instead").add_mutually_exclusive_group()
+    files.add_argument(
+        "--vectors",
+        metavar="FILE",
+        help="write cases with exact answers, --max-examples many (2000) from a --seed (1)",
+    )
+    files.add_argument(
+        "--check-vectors",
+        metavar="FILE",
+        help="ask the cases of such a file, and compare the answers to the last bit; without an "
+        "allocator the reference is asked",
+    )
+    files.add_argument(
+        "--history",
+        metavar="FILE",
+        help="whether stations could have drawn too much at any instant, by a log of JSON lines; "
+        "- is standard input",
+    )
+    history = verify.add_argument_group("of a history")
+    for name, words in (
+        ("skew", "by which a station's clock may differ from that of the log"),
+        ("lag", "that a vehicle may take to follow a lower limit"),
+    ):
+        history.add_argument(
+            f"--{name}", metavar="S", type=float, default=0.0, help=f"seconds {words} (0)"
+        )
     output = verify.add_argument_group("what to print")
     output.add_argument("--json", action="store_true", help="print JSON for machines")
     output.add_argument(

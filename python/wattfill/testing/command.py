@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import platform
 import shlex
@@ -61,11 +62,21 @@ def verify(options: argparse.Namespace) -> tuple[str, int]:
     Raises
     ------
     InputError
-        If there is no such allocator, or an option is no good.
+        If there is no such allocator, or a file or an option is no good.
     MissingExtraError
         If Hypothesis is not installed, or rich where there is a terminal.
 
     """
+    if options.history is not None:
+        return _history(options)
+    if options.vectors is not None:
+        return _write_vectors(options)
+    if options.check_vectors is not None:
+        return _check_vectors(options)
+    return _laws(options)
+
+
+def _laws(options: argparse.Namespace) -> tuple[str, int]:
     try:
         import hypothesis
 
@@ -119,6 +130,72 @@ def verify(options: argparse.Namespace) -> tuple[str, int]:
         }
         return json.dumps(document, indent=2) + "\n", status
     return _for_people(f"{report.text(details=True)}\n\n{run}\n"), status
+
+
+def _write_vectors(options: argparse.Namespace) -> tuple[str, int]:
+    from wattfill.testing.vectors import CASES, SEED, write_vectors
+
+    _require_writable(options.vectors)
+    n = CASES if options.max_examples is None else options.max_examples
+    seed = SEED if options.seed is None else options.seed
+    write_vectors(options.vectors, seed, n)
+    if options.json:
+        return json.dumps({"file": options.vectors, "cases": n, "seed": seed}) + "\n", ALL_HELD
+    return f"{options.vectors}: {n} cases, seed {seed}\n", ALL_HELD
+
+
+def _check_vectors(options: argparse.Namespace) -> tuple[str, int]:
+    from wattfill.testing.vectors import check_vectors
+
+    file, seconds = options.check_vectors, options.time_limit
+    with redirect_stdout(sys.stderr):
+        if options.allocator is None and options.program is None:
+            outcome = check_vectors(file)
+        else:
+            with _subject(options) as (_, factory, spec):
+                outcome = check_vectors(file, _taking(factory, spec), time_limit=seconds)
+    return _told(options, outcome, ALL_HELD if outcome.ok else BROKEN)
+
+
+def _taking(factory: Allocator, spec: Spec) -> Callable[[], Allocator]:
+    """Return a factory of allocators whose signature says what they take."""
+    names = ("minimum", "maximum", "capacity", *sorted(spec.features))
+    signature = inspect.Signature(
+        [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    )
+
+    def make() -> Allocator:
+        instance = factory()
+
+        def ask(**batch: Any) -> Any:
+            return instance(**batch)
+
+        ask.__signature__ = signature  # type: ignore[attr-defined]
+        return ask
+
+    return make
+
+
+def _history(options: argparse.Namespace) -> tuple[str, int]:
+    from wattfill.testing.history import check_history
+
+    path = options.history
+    name = "standard input" if path == "-" else path
+    try:
+        # Not sys.stdin, which is None where standard input is closed.
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as log:
+            verdict = check_history(log, skew=options.skew, lag=options.lag)
+    except OSError as error:
+        raise InputError(f"{name}: the file cannot be read: {error.strerror}") from None
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    return _told(options, verdict, ALL_HELD if verdict.safe else BROKEN)
+
+
+def _told(options: argparse.Namespace, outcome: Any, status: int) -> tuple[str, int]:
+    if options.json:
+        return json.dumps(outcome.to_dict(), indent=2) + "\n", status
+    return _for_people(f"{outcome}\n"), status
 
 
 @contextmanager
