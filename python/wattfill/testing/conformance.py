@@ -10,10 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import seed as seeded
-from hypothesis.errors import Flaky
-
 from wattfill.errors import InputError
 from wattfill.testing.laws import LAWS, Law
 from wattfill.testing.spec import Spec
@@ -28,6 +24,12 @@ from wattfill.testing.trial import (
     Trial,
     as_factory,
 )
+
+# Below the strategies, which say which extra has Hypothesis.
+# isort: split
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
 
 DEFAULT_EXAMPLES = 500
 # How many smaller sites are tried for each broken law; fewer where each try waits for an answer
@@ -101,6 +103,17 @@ class Report:
         return [v for v in self.verdicts if v.status == "broken"]
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, details: bool = False) -> str:
+        """Return it for people: a table of laws, then each counterexample.
+
+        Parameters
+        ----------
+        details : bool
+            Whether to tell of what kinds the sites were, and to have the counterexamples as JSON.
+
+        """
         width = max(len(v.law.name) for v in self.verdicts)
         lines = [
             f"{v.law.name:<{width}}  {v.status:<14}  {v.why or _sites(v.judged)}".rstrip()
@@ -109,9 +122,16 @@ class Report:
         lines.append(
             f"{self.examples} sites" + (f", seed {self.seed}" if self.seed is not None else "")
         )
+        if details:
+            lines += [f"{n:>{len(str(self.examples))}} {kind}" for kind, n in self.common_kinds()]
         for v in self.broken:
-            lines += ["", str(v.counterexample)]
+            assert v.counterexample is not None
+            lines += ["", v.counterexample.text(as_json=details)]
         return "\n".join(lines)
+
+    def common_kinds(self) -> list[tuple[str, int]]:
+        """Return the kinds of sites and their counts, the largest first."""
+        return sorted(self.kinds.items(), key=lambda kind: (-kind[1], kind[0]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
@@ -285,7 +305,7 @@ class Search:
                     self.judged[law.name] += law.check(trial)
                 except LawBrokenError as broken:
                     self.judged[law.name] += 1
-                    self.broken[law.name] = broken
+                    self.broken[law.name] = _alone(broken)
             self._learn(trial)
             self.kinds.update(kinds_of(trial))
             if self.progress:
@@ -315,13 +335,13 @@ class Search:
         with suppress(LawBrokenError, Flaky):
             self._run(judge, [Phase.generate, Phase.shrink])
         if not waits:
-            return smallest
+            return _alone(smallest)
         # It has been waited for less and less: is it the allocator that is slow?
         batch = smallest.answers[0][1].batch
         try:
             law.check(Trial(batch, self.factory, self.spec, time_limit=self.time_limit))
         except LawBrokenError as broken:
-            return broken
+            return _alone(broken)
         return self.broken[law.name]
 
     def _trial(self, batch: Batch, instance: Allocator) -> Trial:
@@ -345,6 +365,15 @@ class Search:
             suppress_health_check=list(HealthCheck),
         )
         seeded(self.seed)(run(given(batches(self.spec))(judge)))()
+
+
+def _alone(broken: LawBrokenError) -> LawBrokenError:
+    """Let go of the frames that an error went through: they keep allocators alive, and programs."""
+    error: BaseException | None = broken
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+    return broken
 
 
 def kinds_of(trial: Trial) -> dict[str, int]:

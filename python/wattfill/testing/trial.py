@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import math
 import signal
 import threading
@@ -63,10 +64,14 @@ class LawBrokenError(AssertionError):
         self.answers = list(answers)
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, as_json: bool = False) -> str:
+        """Return it for people: as Python that can be pasted, or as JSON, below a table."""
         lines = [f"{self.law}: {self.found}", f"expected: {self.expected}"]
         for how, outcome in self.answers:
             lines += ["", *([f"{how}:"] if how else []), *outcome.rows()]
-            lines.append(f"batch = {outcome.batch!r}")
+            lines.append(json.dumps(outcome.to_dict()) if as_json else f"batch = {outcome.batch!r}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -321,7 +326,9 @@ class Trial:
         except TookTooLongError:
             self.waited_in_vain = True
             raise
-        except Exception as error:
+        except NoAnswerError:
+            raise
+        except (Exception, SystemExit) as error:
             raise NoAnswerError(f"it raised {type(error).__name__}: {error}") from error
         self.slowest = max(self.slowest, time.monotonic() - started)
         if len(power) != n:
