@@ -374,6 +374,14 @@ def test_a_tolerance_is_for_powers_and_not_for_what_fits():
         laws.nobody_is_paused_while_all_minimums_fit(THREE, [0.1, 0.1, 0.0], loose)
 
 
+def test_a_tie_of_claims_that_is_one_in_doubles_is_no_fault():
+    # Half a step over 1/3 is one and a half, but for rounding: the first in line gets the step.
+    batch = {"minimum": [0, 0], "maximum": [9, 9], "capacity": 2, "step": 1, "weight": [1 / 3, 1]}
+
+    for law in LAWS.values():
+        law(batch, allocate if law.compares else allocate(**batch).power, EXACT)
+
+
 def test_laws_apply_to_what_a_spec_has():
     spec = Spec(features={"offsets", "step"}, pausing=False, ordered=False)
 

@@ -361,11 +361,12 @@ def _per_weight(o: Outcome, c: Member, quanta: int, *, gives: bool) -> Fraction:
     """Return a power per weight; what the last quantum or step leaves unequal is taken off."""
     p = o.problem
     grains, weight = Fraction(quanta, p.grain), Fraction(c.weight)
+    # Products and quotients of doubles are rounded: 1/2 over 1/3 is as much as 3/2 over 1.
+    rounding = 1 if gives else 1 + Fraction(1, 2**50)
     if p.has_steps and p.has_weights:
-        return (grains + (Fraction(-1, 2) if gives else Fraction(1, 2))) / weight
+        return (grains + (Fraction(-1, 2) if gives else Fraction(1, 2))) / weight * rounding
     if p.has_weights:
-        # A product of doubles is rounded.
-        return grains / weight if gives else (grains * (1 + Fraction(1, 2**50)) + 1) / weight
+        return grains / weight if gives else (grains * rounding + 1) / weight
     return grains if gives or not p.has_steps else grains + 1
 
 
