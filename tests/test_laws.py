@@ -174,6 +174,13 @@ WRONG = {
         [6.5, 5.0],
         "connector 0 gets 6.5 kW, which is no multiple of the step\nexpected: a multiple of 1 kW",
     ),
+    "the last step to the wrong one": (
+        laws.the_last_steps_go_in_line,
+        ONE | {"step": 1.0, "capacity": 11.0, "rank": [1.0, 0.0]},
+        [6.0, 5.0],
+        "connector 0 gets 6 kW, the last step of which was the turn of connector 1, which gets 5 "
+        "kW\nexpected: a step of 1 kW more for connector 1",
+    ),
     "a quantum less than there is": (
         laws.the_answer_is_that_of_the_reference,
         ONE,
@@ -392,6 +399,7 @@ def test_laws_apply_to_what_a_spec_has():
         "priority is respected": "takes no priority",
         "nobody is paused who would have fitted": "pauses nobody",
         "who comes first is admitted first": "pauses nobody",
+        "the last steps go in line": "has an order of its own",
         "the answer is that of the reference": "has an order of its own",
     }
 
