@@ -23,6 +23,7 @@ from wattfill.testing.trial import (
     Batch,
     LawBrokenError,
     NoAnswerError,
+    Outcome,
     TookTooLongError,
     Trial,
     as_factory,
@@ -356,19 +357,67 @@ def kinds_of(trial: Trial) -> list[str]:
         o = trial.outcome
     except NoAnswerError:
         return ["not answered"]
-    p = o.problem
+    p, batch = o.problem, trial.batch
+    members = p.members
+    servable = [i for i, c in members.items() if c.servable]
+    needed = o.below(lambda i: members[i].minimum, servable)
+    budget = [p.budget(g) for g in p.groups]
+    maximums = sorted(c.maximum for c in p.line)
+    weights = [c.weight for c in p.line] or [1.0]
+    alike = Counter((c.minimum, c.maximum, c.weight, c.group) for c in p.line)
+    depth = max(map(len, p.chains), default=0)
+    drawing = [c for c in o.admitted if o.quanta[c.index] > 0]
+    held = any(map(o.can_rise, o.admitted))
     kinds = {
+        # How much there is for whom.
+        "somebody shares a full group": any(o.has_risen(c) and o.can_rise(c) for c in o.admitted),
         "somebody paused": bool(o.paused),
-        "a full group": any(o.full),
-        "everybody at the maximum": not any(map(o.can_rise, o.admitted)),
-        "an empty group": any(p.ends[g] == p.ends[g + 1] for g in p.groups),
+        "everybody paused": bool(o.paused) and not drawing,
+        "everybody at the maximum": bool(drawing) and not o.paused and not held,
+        "minimums that just fit": any(0 < x == y for x, y in zip(needed, budget, strict=True)),
+        "minimums too large by a quantum": any(
+            x == y + 1 for x, y in zip(needed, budget, strict=True)
+        ),
+        "decimals that do not add up": _decimals_betray(o, servable, needed, budget),
+        "a minimum larger than its group": any(
+            members[i].minimum > budget[members[i].group] for i in servable
+        ),
         "no capacity": not all(p.usable),
-        "nested groups": any(len(chain) > 1 for chain in p.chains),
+        # What connectors are like.
+        "some alike": max(alike.values(), default=0) > 1,
+        "all alike": len(p.line) > 1 and len(alike) == 1,
+        "fixed powers only": bool(p.line) and all(c.minimum == c.maximum for c in p.line),
+        "no minimums": bool(p.line) and not any(c.minimum for c in p.line),
+        "one dominant": len(p.line) > 1 and maximums[-1] > sum(maximums[:-1]) > 0,
+        "idle connectors": len(p.line) < p.n_connectors,
+        "priorities": len({c.priority for c in p.line}) > 1,
+        "ranks": "rank" in batch,
+        "weights": p.has_weights,
+        "wide weights": max(weights) > 100 * min(weights),
+        "steps": p.has_steps,
+        # What groups are like.
+        "no group": not p.groups,
+        "an empty group": any(p.ends[g] == p.ends[g + 1] for g in p.groups),
         "one connector": p.n_connectors == 1,
         "a hundred connectors or more": p.n_connectors >= 100,
-        "weights": p.has_weights,
-        "steps": p.has_steps,
-        "priorities": len({c.priority for c in p.line}) > 1,
-        "idle connectors": len(p.line) < p.n_connectors,
+        "nested groups": depth > 1,
+        "three levels of groups": depth > 2,
+        "a buffer": any(p.buffer),
+        "all of it set aside": 1.0 in p.buffer,
+        "something reserved": any(p.reserved),
     }
     return [kind for kind, holds in kinds.items() if holds]
+
+
+def _decimals_betray(o: Outcome, servable: list[int], needed: list[int], budget: list[int]) -> bool:
+    """Whether minimums fit into a group, but not as doubles that are added up."""
+    p = o.problem
+    total = [0.0] * len(p.groups)
+    for i in servable:
+        for g in p.chains[p.owner[i]]:
+            total[g] += o.batch["minimum"][i]
+    return any(
+        needed[g] <= budget[g]
+        and total[g] > p.capacity[g] * (1.0 - p.buffer[g]) - p.reserved[g] >= 0.0
+        for g in p.groups
+    )
