@@ -295,7 +295,7 @@ class Search:
 
         def judge(batch: Batch) -> None:
             if stop_at_first and self.broken:
-                return
+                raise next(iter(self.broken.values()))
             self.examples += 1
             trial = self._trial(batch, instance)
             for law in laws:
@@ -310,8 +310,12 @@ class Search:
             self.kinds.update(kinds_of(trial))
             if self.progress:
                 self.progress(min(self.examples, self.max_examples), self.max_examples)
+            if stop_at_first and self.broken:
+                raise next(iter(self.broken.values()))
 
-        self._run(judge, [Phase.explicit, Phase.generate])
+        # Raised so that no more sites are made.
+        with suppress(LawBrokenError):
+            self._run(judge, [Phase.explicit, Phase.generate])
 
     def smallest(self, law: Law) -> LawBrokenError:
         """Return the smallest counterexample to a law that is broken."""
