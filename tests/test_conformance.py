@@ -1,11 +1,21 @@
 """check_allocator: what becomes of each law, the smallest counterexample, how a run is repeated."""
 
+import gc
 import itertools
+import time
 
 import pytest
 
 from wattfill import InputError, allocate
-from wattfill.testing import LAWS, NotConformingError, Spec, check_allocator, solve
+from wattfill.testing import (
+    LAWS,
+    LawBrokenError,
+    NotConformingError,
+    Spec,
+    check_allocator,
+    laws,
+    solve,
+)
 from wattfill.testing.trial import Outcome, Trial
 
 
@@ -189,6 +199,26 @@ def test_an_endless_loop_ends():
 
     assert [v.law.name for v in report.broken] == ["an answer for everyone"]
     assert "it did not answer within 0.5 s" in str(report)
+
+
+def test_an_endless_loop_ends_even_if_it_is_interrupted_where_errors_are_lost():
+    def collecting(phase: str, info: dict[str, int]) -> None:
+        while time.monotonic() < started + 0.3:
+            pass
+
+    def stuck(minimum, maximum, capacity):
+        while True:
+            gc.collect()
+
+    gc.callbacks.append(collecting)
+    started = time.monotonic()
+    try:
+        with pytest.raises(LawBrokenError, match=r"did not answer within 0\.1 s"):
+            laws.an_answer_for_everyone.check(
+                Trial({"minimum": [], "maximum": [], "capacity": 0.0}, stuck, time_limit=0.1)
+            )
+    finally:
+        gc.callbacks.remove(collecting)
 
 
 def test_an_allocator_that_cannot_make_up_its_mind_is_told():

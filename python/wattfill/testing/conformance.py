@@ -10,10 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import seed as seeded
-from hypothesis.errors import Flaky
-
 from wattfill.errors import InputError
 from wattfill.testing.laws import LAWS, Law
 from wattfill.testing.spec import Spec
@@ -23,10 +19,17 @@ from wattfill.testing.trial import (
     Batch,
     LawBrokenError,
     NoAnswerError,
+    Outcome,
     TookTooLongError,
     Trial,
     as_factory,
 )
+
+# Below the strategies, which say which extra has Hypothesis.
+# isort: split
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
 
 DEFAULT_EXAMPLES = 500
 # How many smaller sites are tried for each broken law; fewer where each try waits for an answer
@@ -100,6 +103,17 @@ class Report:
         return [v for v in self.verdicts if v.status == "broken"]
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, details: bool = False) -> str:
+        """Return it for people: a table of laws, then each counterexample.
+
+        Parameters
+        ----------
+        details : bool
+            Whether to tell of what kinds the sites were, and to have the counterexamples as JSON.
+
+        """
         width = max(len(v.law.name) for v in self.verdicts)
         lines = [
             f"{v.law.name:<{width}}  {v.status:<14}  {v.why or _sites(v.judged)}".rstrip()
@@ -108,9 +122,16 @@ class Report:
         lines.append(
             f"{self.examples} sites" + (f", seed {self.seed}" if self.seed is not None else "")
         )
+        if details:
+            lines += [f"{n:>{len(str(self.examples))}} {kind}" for kind, n in self.common_kinds()]
         for v in self.broken:
-            lines += ["", str(v.counterexample)]
+            assert v.counterexample is not None
+            lines += ["", v.counterexample.text(as_json=details)]
         return "\n".join(lines)
+
+    def common_kinds(self) -> list[tuple[str, int]]:
+        """Return the kinds of sites and their counts, the largest first."""
+        return sorted(self.kinds.items(), key=lambda kind: (-kind[1], kind[0]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
@@ -274,7 +295,7 @@ class Search:
 
         def judge(batch: Batch) -> None:
             if stop_at_first and self.broken:
-                return
+                raise next(iter(self.broken.values()))
             self.examples += 1
             trial = self._trial(batch, instance)
             for law in laws:
@@ -284,13 +305,17 @@ class Search:
                     self.judged[law.name] += law.check(trial)
                 except LawBrokenError as broken:
                     self.judged[law.name] += 1
-                    self.broken[law.name] = broken
+                    self.broken[law.name] = _alone(broken)
             self._learn(trial)
             self.kinds.update(kinds_of(trial))
             if self.progress:
                 self.progress(min(self.examples, self.max_examples), self.max_examples)
+            if stop_at_first and self.broken:
+                raise next(iter(self.broken.values()))
 
-        self._run(judge, [Phase.explicit, Phase.generate])
+        # Raised so that no more sites are made.
+        with suppress(LawBrokenError):
+            self._run(judge, [Phase.explicit, Phase.generate])
 
     def smallest(self, law: Law) -> LawBrokenError:
         """Return the smallest counterexample to a law that is broken."""
@@ -314,13 +339,13 @@ class Search:
         with suppress(LawBrokenError, Flaky):
             self._run(judge, [Phase.generate, Phase.shrink])
         if not waits:
-            return smallest
+            return _alone(smallest)
         # It has been waited for less and less: is it the allocator that is slow?
         batch = smallest.answers[0][1].batch
         try:
             law.check(Trial(batch, self.factory, self.spec, time_limit=self.time_limit))
         except LawBrokenError as broken:
-            return broken
+            return _alone(broken)
         return self.broken[law.name]
 
     def _trial(self, batch: Batch, instance: Allocator) -> Trial:
@@ -346,25 +371,82 @@ class Search:
         seeded(self.seed)(run(given(batches(self.spec))(judge)))()
 
 
-def kinds_of(trial: Trial) -> list[str]:
-    """Return of what kinds a site is, as far as it is answered."""
+def _alone(broken: LawBrokenError) -> LawBrokenError:
+    """Let go of the frames that an error went through: they keep allocators alive, and programs."""
+    error: BaseException | None = broken
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+    return broken
+
+
+def kinds_of(trial: Trial) -> dict[str, int]:
+    """Return of what kinds a site is: 1 or 0 for each, as far as it is answered."""
     try:
         o = trial.outcome
     except NoAnswerError:
-        return ["not answered"]
-    p = o.problem
+        return {"not answered": 1}
+    p, batch = o.problem, trial.batch
+    members = p.members
+    servable = [i for i, c in members.items() if c.servable]
+    needed = o.below(lambda i: members[i].minimum, servable)
+    budget = [p.budget(g) for g in p.groups]
+    maximums = sorted(c.maximum for c in p.line)
+    weights = [c.weight for c in p.line] or [1.0]
+    alike = Counter((c.minimum, c.maximum, c.weight, c.group) for c in p.line)
+    depth = max(map(len, p.chains), default=0)
+    drawing = [c for c in o.admitted if o.quanta[c.index] > 0]
+    held = any(map(o.can_rise, o.admitted))
     kinds = {
+        # How much there is for whom.
+        "somebody shares a full group": any(o.has_risen(c) and o.can_rise(c) for c in o.admitted),
         "somebody paused": bool(o.paused),
-        "a full group": any(o.full),
-        "everybody at the maximum": not any(map(o.can_rise, o.admitted)),
-        "an empty group": any(p.ends[g] == p.ends[g + 1] for g in p.groups),
+        "everybody paused": bool(o.paused) and not drawing,
+        "everybody at the maximum": bool(drawing) and not o.paused and not held,
+        "minimums that just fit": any(0 < x == y for x, y in zip(needed, budget, strict=True)),
+        "minimums too large by a quantum": any(
+            x == y + 1 for x, y in zip(needed, budget, strict=True)
+        ),
+        "decimals that do not add up": _decimals_betray(o, servable, needed, budget),
+        "a minimum larger than its group": any(
+            members[i].minimum > budget[members[i].group] for i in servable
+        ),
         "no capacity": not all(p.usable),
-        "nested groups": any(len(chain) > 1 for chain in p.chains),
+        # What connectors are like.
+        "some alike": max(alike.values(), default=0) > 1,
+        "all alike": len(p.line) > 1 and len(alike) == 1,
+        "fixed powers only": bool(p.line) and all(c.minimum == c.maximum for c in p.line),
+        "no minimums": bool(p.line) and not any(c.minimum for c in p.line),
+        "one dominant": len(p.line) > 1 and maximums[-1] > sum(maximums[:-1]) > 0,
+        "idle connectors": len(p.line) < p.n_connectors,
+        "priorities": len({c.priority for c in p.line}) > 1,
+        "ranks": "rank" in batch,
+        "weights": p.has_weights,
+        "wide weights": max(weights) > 100 * min(weights),
+        "steps": p.has_steps,
+        # What groups are like.
+        "no group": not p.groups,
+        "an empty group": any(p.ends[g] == p.ends[g + 1] for g in p.groups),
         "one connector": p.n_connectors == 1,
         "a hundred connectors or more": p.n_connectors >= 100,
-        "weights": p.has_weights,
-        "steps": p.has_steps,
-        "priorities": len({c.priority for c in p.line}) > 1,
-        "idle connectors": len(p.line) < p.n_connectors,
+        "nested groups": depth > 1,
+        "three levels of groups": depth > 2,
+        "a buffer": any(p.buffer),
+        "all of it set aside": 1.0 in p.buffer,
+        "something reserved": any(p.reserved),
     }
-    return [kind for kind, holds in kinds.items() if holds]
+    return {kind: int(holds) for kind, holds in kinds.items()}
+
+
+def _decimals_betray(o: Outcome, servable: list[int], needed: list[int], budget: list[int]) -> bool:
+    """Whether minimums fit into a group, but not as doubles that are added up."""
+    p = o.problem
+    total = [0.0] * len(p.groups)
+    for i in servable:
+        for g in p.chains[p.owner[i]]:
+            total[g] += o.batch["minimum"][i]
+    return any(
+        needed[g] <= budget[g]
+        and total[g] > p.capacity[g] * (1.0 - p.buffer[g]) - p.reserved[g] >= 0.0
+        for g in p.groups
+    )

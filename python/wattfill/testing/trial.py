@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import gc
 import inspect
+import json
 import math
 import signal
 import threading
@@ -13,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
+from types import FrameType
 from typing import Any
 
 from wattfill.errors import InputTypeError
@@ -27,6 +30,8 @@ PER_CONNECTOR = ("minimum", "maximum", "weight", "priority", "rank", "active")
 PER_GROUP = ("capacity", "buffer", "reserved")
 # Sites of more connectors are cut short where people read them, and the reference is not asked.
 READABLE = 24
+# Seconds after which an allocator is interrupted again that went on.
+AGAIN = 0.2
 
 
 def kw(quanta: float, per_unit: int = 10**6) -> str:
@@ -63,10 +68,14 @@ class LawBrokenError(AssertionError):
         self.answers = list(answers)
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, as_json: bool = False) -> str:
+        """Return it for people: as Python that can be pasted, or as JSON, below a table."""
         lines = [f"{self.law}: {self.found}", f"expected: {self.expected}"]
         for how, outcome in self.answers:
             lines += ["", *([f"{how}:"] if how else []), *outcome.rows()]
-            lines.append(f"batch = {outcome.batch!r}")
+            lines.append(json.dumps(outcome.to_dict()) if as_json else f"batch = {outcome.batch!r}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -325,7 +334,9 @@ class Trial:
         except TookTooLongError:
             self.waited_in_vain = True
             raise
-        except Exception as error:
+        except NoAnswerError:
+            raise
+        except (Exception, SystemExit) as error:
             raise NoAnswerError(f"it raised {type(error).__name__}: {error}") from error
         self.slowest = max(self.slowest, time.monotonic() - started)
         if len(power) != n:
@@ -373,13 +384,22 @@ def limited_to(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def give_up(signum: int, frame: Any) -> None:
+    over = False
+
+    def give_up(signum: int, frame: FrameType | None) -> None:
+        # What is raised while garbage is collected is lost; Hypothesis looks on at that.
+        collects = frame and any(
+            frame.f_code is getattr(callback, "__code__", None) for callback in gc.callbacks
+        )
+        if over or collects:
+            return
         raise TookTooLongError(f"it did not answer within {seconds:.3g} s")
 
     handler = signal.signal(signal.SIGALRM, give_up)
-    before = signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
         yield
     finally:
+        over = True
         signal.setitimer(signal.ITIMER_REAL, *before)
         signal.signal(signal.SIGALRM, handler)
