@@ -25,7 +25,7 @@ TOP_LEVEL = {
     "src",
     "tests",
 }
-SHIPPED = {".py", ".pyi", ".pxd", ".typed"}
+SHIPPED = {".py", ".pyi", ".pxd", ".typed", ".json"}
 
 
 def sdist_files(path: Path) -> set[PurePosixPath]:

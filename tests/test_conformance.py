@@ -16,7 +16,7 @@ from wattfill.testing import (
     laws,
     solve,
 )
-from wattfill.testing.trial import Trial
+from wattfill.testing.trial import Outcome, Trial
 
 
 def fill(minimum, maximum, capacity):
@@ -127,6 +127,33 @@ def test_what_never_came_up_is_not_judged():
     assert statuses(report)["idle gets zero"] == "not judged"
 
 
+def test_a_power_within_the_tolerance_of_the_minimum_is_no_pause():
+    def a_little_less(minimum, maximum, capacity):
+        return [max(x - 0.001, 0.0) for x in fill(minimum, maximum, capacity)]
+
+    # As small as the tolerance or smaller is a minimum that solvers miss by it.
+    trial = Trial(
+        {"minimum": [0.01], "maximum": [0.01], "capacity": 0.01},
+        a_little_less,
+        Spec(features=frozenset(), tolerance=0.02),
+    )
+
+    assert trial.outcome.paused == []
+    assert LAWS["nobody is paused while all minimums fit"].check(trial)
+
+
+def test_history_is_judged_where_minimums_must_fit():
+    class Site:
+        def __call__(self, minimum, maximum, capacity):
+            if sum(minimum) > capacity:
+                raise ValueError("minimums do not fit")
+            return minimum
+
+    trial = Trial({"minimum": [6.0], "maximum": [7.0], "capacity": 6.0}, Site, NO_PAUSES)
+
+    assert LAWS["history does not matter"].check(trial)
+
+
 def test_a_factory_makes_the_allocator_anew():
     made = itertools.count()
 
@@ -225,6 +252,15 @@ def test_a_report_counts_the_kinds_of_sites():
 
     assert report.kinds["somebody paused"] > 20
     assert report.kinds["nested groups"] > 20
+
+
+def test_a_long_number_does_not_run_into_the_next_column():
+    outcome = Outcome({"minimum": [1.4], "maximum": [7.4], "capacity": 8.0}, [0.5998046875])
+
+    assert list(outcome.rows())[1:] == [
+        "    connector    minimum    maximum           got  reference",
+        "            0        1.4        7.4  0.5998046875        7.4",
+    ]
 
 
 def test_a_report_is_a_table():

@@ -75,17 +75,35 @@ def test_all_that_the_top_level_offers_loads_numpy_alone():
     assert names == {"wattfill", "numpy"}
 
 
-def test_strategies_without_hypothesis_name_the_extra_that_has_it():
-    done = run("import sys; sys.modules['hypothesis'] = None; import wattfill.testing.strategies")
+@pytest.mark.parametrize("module", ["strategies", "events"])
+def test_strategies_without_hypothesis_name_the_extra_that_has_it(module):
+    done = run(f"import sys; sys.modules['hypothesis'] = None; import wattfill.testing.{module}")
 
     assert done.stderr.endswith(
-        "MissingExtraError: wattfill.testing.strategies needs hypothesis: "
+        f"MissingExtraError: wattfill.testing.{module} needs hypothesis: "
         "pip install 'wattfill[testing]'\n"
     )
 
 
-def test_the_reference_needs_neither_hypothesis_nor_the_kernel():
-    assert loaded_by("import wattfill.testing") == {"wattfill"}
+@pytest.mark.parametrize("module", ["wattfill.testing", "wattfill.testing.history"])
+def test_what_judges_needs_neither_hypothesis_nor_the_kernel(module):
+    assert loaded_by(f"import {module}") == {"wattfill"}
+
+
+def test_strategies_of_events_need_no_kernel():
+    done = run(
+        "import sys\n"
+        "from wattfill.testing.events import AddChargeStation, Plug\n"
+        "assert 'numpy' not in sys.modules\n"
+        "calls = []\n"
+        "class Registry: add_charge_station = staticmethod(lambda *args: calls.append(args))\n"
+        "AddChargeStation('a', 'p', (Plug('1', 22.0),)).apply(Registry)\n"
+        "print(calls, 'wattfill.allocation' in sys.modules)"
+    )
+
+    assert done.stdout == (
+        "[('a', 'p', [Connector(id='1', maximum_capacity=22.0, minimum_capacity=None)])] False\n"
+    ), done.stderr
 
 
 def test_type_checkers_see_the_names_that_are_loaded_when_first_asked_for():

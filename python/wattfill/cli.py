@@ -1,4 +1,4 @@
-"""The command line: ``wattfill allocate FILE``."""
+"""The command line: ``wattfill allocate FILE`` and ``wattfill verify MODULE:FUNCTION``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from wattfill import __version__
 from wattfill.errors import InputError, WattfillError
@@ -56,6 +56,34 @@ exit status:
 """
 
 
+ABOUT_VERIFY = """\
+Hold an allocator to the laws of an allocation, and print which it keeps. For each law that it
+breaks, print the smallest site that was found on which it does.
+
+The allocator is a function, or a factory of one, of arguments of wattfill.allocate: minimum,
+maximum, capacity, and which of the features it takes. It returns a power for each connector."""
+
+VERIFIED = """\
+examples:
+  wattfill verify depot.sharing:share
+  wattfill verify path/to/share.py:share --no-pausing --report laws.html
+  wattfill verify --exec "node share.js" --features active,buffer
+
+  wattfill verify --vectors vectors.json
+  wattfill verify --check-vectors vectors.json --exec "./share --exact"
+  wattfill verify --history site.jsonl
+
+  A program reads a JSON request a line and writes a JSON answer a line:
+  {"id": 1, "minimum": [6.0], "maximum": [22.0], "capacity": 11.0}
+  {"id": 1, "power": [11.0]}
+
+exit status:
+  0 where no law is broken that was not expected to be, all cases are answered as they are due, or
+  no station could have drawn too much; 1 where not; 2 where the allocator cannot be had, a file is
+  no good, or an option.
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
@@ -67,7 +95,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         try:
-            text = _allocate(_parser().parse_args(argv))
+            options = _parser().parse_args(argv)
+            run: Callable[[argparse.Namespace], tuple[str, int]] = options.run
+            text, status = run(options)
         except SystemExit:
             # Help leaves here, while a closed pipe can still be answered.
             _print("")
@@ -85,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return PIPE_CLOSED
         print(f"wattfill: standard output: {error.strerror}", file=sys.stderr)
         return CANNOT_WRITE
-    return 0
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -112,10 +142,123 @@ def _parser() -> argparse.ArgumentParser:
             const=name,
             help=f"print {name.upper()} for machines",
         )
+    allocate.set_defaults(run=_allocate)
+    verify = commands.add_parser(
+        "verify",
+        help="an allocator in, which laws it keeps and where it breaks others out",
+        description=ABOUT_VERIFY,
+        epilog=VERIFIED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_verify_options(verify)
+    verify.set_defaults(run=_verify)
     return parser
 
 
-def _allocate(options: argparse.Namespace) -> str:
+def _add_verify_options(verify: argparse.ArgumentParser) -> None:
+    verify.add_argument(
+        "allocator",
+        metavar="MODULE:FUNCTION",
+        nargs="?",
+        help="the allocator; the module is found in the current folder, too, and may be a file",
+    )
+    verify.add_argument(
+        "--exec", dest="program", metavar="COMMAND", help="an allocator that is another program"
+    )
+    promises = verify.add_argument_group("what the allocator promises")
+    promises.add_argument(
+        "--features",
+        metavar="LIST",
+        help="which it takes, with commas between: offsets, buffer, reserved, parent, weight, "
+        "priority, rank, active, step; by default what its signature says, and of a program all",
+    )
+    promises.add_argument(
+        "--no-pausing", action="store_true", help="it pauses nobody: all minimums fit"
+    )
+    promises.add_argument(
+        "--any-order", action="store_true", help="who waits is its own choice: no priority, no rank"
+    )
+    exactness = promises.add_mutually_exclusive_group()
+    exactness.add_argument(
+        "--tolerance", metavar="KW", type=float, help="by how much a power may be off (0.000001)"
+    )
+    exactness.add_argument(
+        "--exact", action="store_true", help="the very doubles of the reference: a tolerance of 0"
+    )
+    promises.add_argument(
+        "--expect",
+        metavar="LAW=REASON",
+        action="append",
+        default=[],
+        help="a law that it is known to break, and why; may be there many times",
+    )
+    search = verify.add_argument_group("how to search")
+    search.add_argument(
+        "--max-examples", metavar="N", type=_positive, help="how many sites to make (500)"
+    )
+    search.add_argument("--seed", metavar="N", type=int, help="repeats a run")
+    search.add_argument(
+        "--time-limit",
+        metavar="S",
+        type=_seconds,
+        default=10.0,
+        help="seconds that one answer may take (10)",
+    )
+    files = verify.add_argument_group("files instead").add_mutually_exclusive_group()
+    files.add_argument(
+        "--vectors",
+        metavar="FILE",
+        help="write cases with exact answers, --max-examples many (2000) from a --seed (1)",
+    )
+    files.add_argument(
+        "--check-vectors",
+        metavar="FILE",
+        help="ask the cases of such a file, and compare the answers to the last bit; without an "
+        "allocator the reference is asked",
+    )
+    files.add_argument(
+        "--history",
+        metavar="FILE",
+        help="whether stations could have drawn too much at any instant, by a log of JSON lines; "
+        "- is standard input",
+    )
+    history = verify.add_argument_group("of a history")
+    for name, words in (
+        ("skew", "by which a station's clock may differ from that of the log"),
+        ("lag", "that a vehicle may take to follow a lower limit"),
+    ):
+        history.add_argument(
+            f"--{name}", metavar="S", type=float, default=0.0, help=f"seconds {words} (0)"
+        )
+    output = verify.add_argument_group("what to print")
+    output.add_argument("--json", action="store_true", help="print JSON for machines")
+    output.add_argument(
+        "--report",
+        metavar="FILE.html",
+        help="write a page, too, with a picture of each counterexample",
+    )
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 at least, got {number}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    if not 0.0 < (seconds := float(text)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be above 0 and finite, got {text}")
+    return seconds
+
+
+def _verify(options: argparse.Namespace) -> tuple[str, int]:
+    # Here, so that --help does not load Hypothesis.
+    from wattfill.testing.command import verify
+
+    return verify(options)
+
+
+def _allocate(options: argparse.Namespace) -> tuple[str, int]:
     # Here, so that --help and --version do not load NumPy and the kernel.
     from wattfill import report, site
 
@@ -126,17 +269,18 @@ def _allocate(options: argparse.Namespace) -> str:
         raise InputError(f"{name}: {error}") from None
     allocation = registry.allocate()
     if options.form == "json":
-        return report.as_json(registry, allocation)
+        return report.as_json(registry, allocation), 0
     if options.form == "csv":
-        return report.as_csv(registry, allocation)
+        return report.as_csv(registry, allocation), 0
     on_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return report.as_table(
+    table = report.as_table(
         registry,
         allocation,
         width=shutil.get_terminal_size().columns if on_terminal else report.PLAIN_WIDTH,
         colour=on_terminal,
         encoding=_encoding(),
     )
+    return table, 0
 
 
 def _read(path: str) -> str:

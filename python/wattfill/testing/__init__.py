@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from wattfill.testing.conformance import check_allocator as check_allocator
     from wattfill.testing.laws import LAWS as LAWS
     from wattfill.testing.laws import Law as Law
+    from wattfill.testing.program import Program as Program
+    from wattfill.testing.pytest_plugin import parametrize_laws as parametrize_laws
     from wattfill.testing.reference import Solution as Solution
     from wattfill.testing.reference import solve as solve
     from wattfill.testing.spec import FEATURES as FEATURES
@@ -30,6 +32,8 @@ _HOME = {
     "check_allocator": "conformance",
     "LAWS": "laws",
     "Law": "laws",
+    "Program": "program",
+    "parametrize_laws": "pytest_plugin",
     "Solution": "reference",
     "solve": "reference",
     "FEATURES": "spec",

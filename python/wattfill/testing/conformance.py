@@ -10,10 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import seed as seeded
-from hypothesis.errors import Flaky
-
 from wattfill.errors import InputError
 from wattfill.testing.laws import LAWS, Law
 from wattfill.testing.spec import Spec
@@ -29,11 +25,17 @@ from wattfill.testing.trial import (
     as_factory,
 )
 
+# Below the strategies, which say which extra has Hypothesis.
+# isort: split
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
+from hypothesis.errors import Flaky
+
 DEFAULT_EXAMPLES = 500
-# How many smaller sites are tried for each broken law; fewer where each try waits for an answer
-# that does not come.
-SHRINKS = 2000
-SHRINKS_THAT_WAIT = 40
+# How much is tried for each broken law to find a smaller site: a site costs as much as it has
+# connectors, and some more; much more where each waits for an answer that does not come.
+SHRINKING = 40_000
+COST_OF_A_SITE, COST_OF_WAITING = 10, 1000
 SHORTEST_WAIT = 0.1
 
 Status = Literal["held", "broken", "expected", "unexpected", "does not apply", "not judged"]
@@ -75,8 +77,8 @@ class Report:
     ----------
     verdicts : list of Verdict
         One for each law.
-    seed : int or None
-        What repeats the run; None where Hypothesis chose.
+    seed : int
+        What repeats the run.
     examples : int
         How many sites were made.
     kinds : dict of str to int
@@ -86,7 +88,7 @@ class Report:
     """
 
     verdicts: list[Verdict]
-    seed: int | None
+    seed: int
     examples: int
     kinds: dict[str, int]
 
@@ -101,17 +103,33 @@ class Report:
         return [v for v in self.verdicts if v.status == "broken"]
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, details: bool = False) -> str:
+        """Return it for people: a table of laws, then each counterexample.
+
+        Parameters
+        ----------
+        details : bool
+            Whether to tell of what kinds the sites were, and to have the counterexamples as JSON.
+
+        """
         width = max(len(v.law.name) for v in self.verdicts)
         lines = [
             f"{v.law.name:<{width}}  {v.status:<14}  {v.why or _sites(v.judged)}".rstrip()
             for v in self.verdicts
         ]
-        lines.append(
-            f"{self.examples} sites" + (f", seed {self.seed}" if self.seed is not None else "")
-        )
+        lines.append(f"{self.examples} sites, seed {self.seed}")
+        if details:
+            lines += [f"{n:>{len(str(self.examples))}} {kind}" for kind, n in self.common_kinds()]
         for v in self.broken:
-            lines += ["", str(v.counterexample)]
+            assert v.counterexample is not None
+            lines += ["", v.counterexample.text(as_json=details)]
         return "\n".join(lines)
+
+    def common_kinds(self) -> list[tuple[str, int]]:
+        """Return the kinds of sites and their counts, the largest first."""
+        return sorted(self.kinds.items(), key=lambda kind: (-kind[1], kind[0]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report for JSON."""
@@ -285,7 +303,7 @@ class Search:
                     self.judged[law.name] += law.check(trial)
                 except LawBrokenError as broken:
                     self.judged[law.name] += 1
-                    self.broken[law.name] = broken
+                    self.broken[law.name] = _alone(broken)
             self._learn(trial)
             self.kinds.update(kinds_of(trial))
             if self.progress:
@@ -301,11 +319,12 @@ class Search:
         """Return the smallest counterexample to a law that is broken."""
         smallest = self.broken[law.name]
         waits = isinstance(smallest.__cause__, TookTooLongError)
-        most, tries = SHRINKS_THAT_WAIT if waits else SHRINKS, 0
+        cost = COST_OF_WAITING if waits else COST_OF_A_SITE
+        spent = 0
 
         def judge(batch: Batch) -> None:
-            nonlocal smallest, tries
-            if tries > most and batch != smallest.answers[0][1].batch:
+            nonlocal smallest, spent
+            if spent > SHRINKING and batch != smallest.answers[0][1].batch:
                 return
             try:
                 law.check(self._trial(batch, self.factory()))
@@ -313,19 +332,20 @@ class Search:
                 smallest = broken
                 raise
             finally:
-                tries += bool(tries) or smallest is not self.broken[law.name]
+                if spent or smallest is not self.broken[law.name]:
+                    spent += cost + len(batch["minimum"])
 
         # Flaky is an allocator that answers now one thing and now another.
         with suppress(LawBrokenError, Flaky):
             self._run(judge, [Phase.generate, Phase.shrink])
         if not waits:
-            return smallest
+            return _alone(smallest)
         # It has been waited for less and less: is it the allocator that is slow?
         batch = smallest.answers[0][1].batch
         try:
             law.check(Trial(batch, self.factory, self.spec, time_limit=self.time_limit))
         except LawBrokenError as broken:
-            return broken
+            return _alone(broken)
         return self.broken[law.name]
 
     def _trial(self, batch: Batch, instance: Allocator) -> Trial:
@@ -351,12 +371,21 @@ class Search:
         seeded(self.seed)(run(given(batches(self.spec))(judge)))()
 
 
-def kinds_of(trial: Trial) -> list[str]:
-    """Return of what kinds a site is, as far as it is answered."""
+def _alone(broken: LawBrokenError) -> LawBrokenError:
+    """Let go of the frames that an error went through: they keep allocators alive, and programs."""
+    error: BaseException | None = broken
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+    return broken
+
+
+def kinds_of(trial: Trial) -> dict[str, int]:
+    """Return of what kinds a site is: 1 or 0 for each, as far as it is answered."""
     try:
         o = trial.outcome
     except NoAnswerError:
-        return ["not answered"]
+        return {"not answered": 1}
     p, batch = o.problem, trial.batch
     members = p.members
     servable = [i for i, c in members.items() if c.servable]
@@ -406,7 +435,7 @@ def kinds_of(trial: Trial) -> list[str]:
         "all of it set aside": 1.0 in p.buffer,
         "something reserved": any(p.reserved),
     }
-    return [kind for kind, holds in kinds.items() if holds]
+    return {kind: int(holds) for kind, holds in kinds.items()}
 
 
 def _decimals_betray(o: Outcome, servable: list[int], needed: list[int], budget: list[int]) -> bool:

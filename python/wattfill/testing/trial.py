@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import inspect
+import json
 import math
 import signal
 import threading
@@ -67,10 +68,14 @@ class LawBrokenError(AssertionError):
         self.answers = list(answers)
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, *, as_json: bool = False) -> str:
+        """Return it for people: as Python that can be pasted, or as JSON, below a table."""
         lines = [f"{self.law}: {self.found}", f"expected: {self.expected}"]
         for how, outcome in self.answers:
             lines += ["", *([f"{how}:"] if how else []), *outcome.rows()]
-            lines.append(f"batch = {outcome.batch!r}")
+            lines.append(json.dumps(outcome.to_dict()) if as_json else f"batch = {outcome.batch!r}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,7 +130,8 @@ class Outcome:
         return [c for c in self.problem.line if c.index not in paused and c.servable]
 
     def _is_paused(self, c: Member) -> bool:
-        got, low = self.power[c.index], self.batch["minimum"][c.index]
+        # What is as near to the minimum as the tolerance lets it be is the minimum.
+        got, low = self.power[c.index], self.batch["minimum"][c.index] - self.spec.tolerance
         return got <= self.spec.tolerance and got < low and c.minimum > 0
 
     def below(self, value: Callable[[int], int], of: Sequence[int] | None = None) -> list[int]:
@@ -186,7 +192,7 @@ class Outcome:
         columns = [
             name for name in (*PER_CONNECTOR, "got", "reference") if self._column(name) is not None
         ]
-        widths = {name: max(len(name), 9) + 2 for name in columns}
+        widths = {name: self._width(name) for name in columns}
         for g in p.groups[:READABLE]:
             parts = [f"group {g}: capacity {p.capacity[g]:.10g} kW"]
             if p.buffer[g]:
@@ -221,6 +227,9 @@ class Outcome:
         if name == "reference":
             return self.reference
         return self.batch.get(name)
+
+    def _width(self, name: str) -> int:
+        return max(9, len(name), *(len(_cell(x)) for x in self._column(name) or [])) + 2
 
     def to_dict(self) -> dict[str, Any]:
         """Return the batch and the answers for JSON."""
@@ -325,7 +334,9 @@ class Trial:
         except TookTooLongError:
             self.waited_in_vain = True
             raise
-        except Exception as error:
+        except NoAnswerError:
+            raise
+        except (Exception, SystemExit) as error:
             raise NoAnswerError(f"it raised {type(error).__name__}: {error}") from error
         self.slowest = max(self.slowest, time.monotonic() - started)
         if len(power) != n:
