@@ -960,8 +960,9 @@ change to a plain water-fill, one that somebody would make; `tests/mutants.py` h
   {DEFAULT_EXAMPLES} sites (seed {SEED}), without a look at the reference.
 - By the reference alone, {{n_known}} of the {{n_exact}} that can be compared with it.
 
-Allocators that are right break no law on 20,000 sites: `wattfill.allocate`, the reference, and
-those in `tests/allocators.py`: a sweep in whole quanta, one sort in NumPy, a bisection in floats.
+Allocators that are right must break no law, on 20,000 sites each night: `wattfill.allocate`, the
+reference, and those in `tests/allocators.py`: a sweep in whole quanta, one sort in NumPy, a
+bisection in floats.
 
 ## Which laws catch which
 
