@@ -111,7 +111,7 @@ OFF = (0.0, 0.0, 0.0, 0.0, 9e-10, -9e-10, -1e-9, 1e-6 / 3)
 # Edges of size classes and of registers of two, four and eight; now and then one is large.
 EDGES = (3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 40, 41)
 LARGE = (255, 256, 257, 255, 256, 257, 1000, 2500)
-CROWDS = ((0,) * 180, EDGES, EDGES, LARGE)
+CROWDS = ((0,) * 120, EDGES, LARGE)
 # How the groups of a tree are numbered: from the root, from the leaves, neither.
 NUMBERED = ("down", "up", "mixed")
 
@@ -216,7 +216,8 @@ def build(
             usable = max(usable, needs[k])
             if usable and buffer[k] > 1 - 1e-3:
                 buffer[k] = 0.5
-        capacity[k] = _capacity(usable, buffer[k], plans[k].reserved, plans[k].off)
+        off = plans[k].off if pausing else abs(plans[k].off)
+        capacity[k] = _capacity(usable, buffer[k], plans[k].reserved, off)
         if feeds[k] >= 0:
             needs[feeds[k]] += min(usable, needs[k])
             wants[feeds[k]] += min(usable, wants[k])

@@ -139,9 +139,11 @@ def make_vectors(seed: int = SEED, n: int = CASES) -> dict[str, Any]:
     Examples
     --------
     >>> vectors = make_vectors(seed=1, n=2)
-    >>> case = dict(zip(vectors["columns"], vectors["cases"][0], strict=True))
-    >>> case["maximum"], case["power"]
-    ([3], [3])
+    >>> case = dict(zip(vectors["columns"], vectors["cases"][1], strict=True))
+    >>> case["maximum"]
+    [7.282199, 12.429419, 150, 50, 5]
+    >>> case["power"]
+    [5.4395, 5.4395, 150, 50, 4.133332]
 
     """
     rng = random.Random(seed)
@@ -231,11 +233,9 @@ def check_vectors(
 
     Examples
     --------
-    >>> def share(minimum, maximum, capacity):
-    ...     return [min(capacity / len(minimum), most) for most in maximum]
-    >>> print(check_vectors(make_vectors(n=60), share))  # doctest: +ELLIPSIS
-    3 of 12 cases have the answers that are due; 48 more have arguments that are not taken
-    case ...
+    >>> from wattfill import allocate
+    >>> print(check_vectors(make_vectors(n=60), allocate))
+    all 60 cases have the answers that are due
 
     """
     cases = list(read_vectors(vectors))
@@ -415,7 +415,7 @@ def read_vectors(
     --------
     >>> batch, answer = next(read_vectors(make_vectors(seed=1, n=1)))
     >>> batch["capacity"], answer["level"]
-    ([6.0], [inf])
+    ([5.9375], [inf])
 
     """
     where = "vectors"
