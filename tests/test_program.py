@@ -4,11 +4,13 @@ import gc
 import itertools
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
 import threading
 import warnings
+from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 
@@ -188,7 +190,7 @@ def test_an_example_keeps_every_law_that_applies(interpreter, example):
         report = check_allocator(waterfill, spec=spec, max_examples=20, seed=1)
 
     assert report.ok
-    assert {v.status for v in report.verdicts} == {"held", "does not apply"}
+    assert sum(v.status == "held" for v in report.verdicts) > 10
 
 
 # What goes wrong
@@ -253,33 +255,40 @@ def test_who_takes_too_long_is_ended_and_started_again():
     stuck = (
         "    if request['capacity'] == 0: print('hm', file=sys.stderr); sys.stdin.read()\n" + HALVES
     )
-    with program(stuck, time_limit=0.5) as faulty:
+    with program(stuck) as faulty:
         allocate = faulty()
         allocate(**ONE)
-        before = allocate._process
+        before, faulty.time_limit = allocate._process, 1.0
         with pytest.raises(TookTooLongError) as refused:
             allocate(**ONE | {"capacity": 0})
 
+        faulty.time_limit = 10.0
         assert str(refused.value) == (
-            "it did not answer within 0.5 s; the end of its standard error: hm"
+            "it did not answer within 1 s; the end of its standard error: hm"
         )
         assert allocate(**ONE) == [5.0, 5.0]
         assert allocate._process is not before
 
 
-def test_what_a_program_has_started_is_ended_with_it(tmp_path):
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the system has no pidfd_open")
+def test_what_a_program_has_started_is_ended_with_it():
     # The child of the child holds the pipes, too.
-    code = "import time; open('started', 'w').close(); time.sleep(600)"
-    stuck = (
-        f"    import subprocess; child = subprocess.Popen([sys.executable, '-c', {code!r}], "
-        f"cwd={str(tmp_path)!r}); print(child.pid, file=sys.stderr, flush=True); child.wait()"
+    code = "import time; time.sleep(600)"
+    starts = (
+        f"    import subprocess; child = subprocess.Popen([sys.executable, '-c', {code!r}]); "
+        "print(child.pid, file=sys.stderr, flush=True); "
+        "print('no answer', flush=True); child.wait()"
     )
-    with program(stuck, time_limit=1.0) as faulty, pytest.raises(TookTooLongError) as refused:
+    with program(starts) as faulty, pytest.raises(NoAnswerError) as refused:
         faulty()(**ONE)
 
-    child = Path("/proc", str(refused.value).split()[-1])
-    # It is gone, or waits for whoever inherits it.
-    assert not child.exists() or " Z " in (child / "stat").read_text()
+    with suppress(ProcessLookupError):
+        # It is not ours to wait for, but this can be read once it has ended.
+        child = os.pidfd_open(int(str(refused.value).split()[-1]))
+        ended, _, _ = select.select([child], [], [], 60)
+        os.close(child)
+
+        assert ended
 
 
 def test_a_time_limit_of_the_caller_ends_it_too(few_shrinks):
@@ -402,7 +411,7 @@ def test_state_that_a_program_keeps_breaks_a_law(few_shrinks):
     keeps = "    least = min(least, request['capacity'])\n    request['capacity'] = least" + HALVES
     with program(keeps, before="least = 1e9") as faulty:
         report = check_allocator(
-            faulty, spec=Spec(features=()), max_examples=10, seed=1, on_fail="return"
+            faulty, spec=Spec(features=()), max_examples=6, seed=1, on_fail="return"
         )
 
     assert "history does not matter" in {v.law.name for v in report.broken}

@@ -390,6 +390,120 @@ def test_a_program_without_an_answer_breaks_the_law_of_answers(verify):
     ) in out
 
 
+# Files instead
+
+
+def test_vectors_are_written_and_checked(verify, folder):
+    written = verify("--vectors", "cases.json", "--max-examples", "70", "--seed", "3")
+
+    assert written == (0, "cases.json: 70 cases, seed 3\n", "")
+    assert json.loads((folder / "cases.json").read_text())["seed"] == 3
+    told = "all 70 cases have the answers that are due\n"
+    assert verify("--check-vectors", "cases.json") == (0, told, "")
+    assert verify("--check-vectors", "cases.json", "shares:fill")[:2] == (0, told)
+
+
+def test_vectors_are_those_of_the_documentation_where_nothing_else_is_said(verify, folder):
+    verify("--vectors", "cases.json")
+
+    stored = Path(__file__).parent.parent / "docs" / "vectors.json"
+    assert (folder / "cases.json").read_bytes() == stored.read_bytes()
+
+
+def test_cases_that_are_answered_otherwise_exit_with_1(verify):
+    verify("--vectors", "cases.json", "--max-examples", "70")
+
+    status, out, _ = verify("--check-vectors", "cases.json", "shares:least")
+    code, document, _ = verify("--check-vectors", "cases.json", "shares:least", "--json")
+
+    assert (status, code) == (1, 1)
+    assert " more have arguments that are not taken\ncase " in out
+    assert json.loads(document)["differences"][0]["what"] == "power"
+
+
+def test_a_program_is_asked_the_cases_of_its_features(verify, folder):
+    (folder / "program.py").write_text(
+        "import json, sys\n"
+        "for line in sys.stdin:\n"
+        "    request = json.loads(line)\n"
+        "    print(json.dumps({'id': request['id'], 'error': ' '.join(request)}), flush=True)\n"
+    )
+    verify("--vectors", "cases.json", "--max-examples", "70")
+
+    status, out, _ = verify(
+        "--check-vectors", "cases.json", "--exec", f"{sys.executable} program.py",
+        "--features", "buffer",
+    )  # fmt: skip
+
+    assert status == 1
+    answered = re.findall(r"it answered the error '(.*?)'", out)
+    assert answered
+    assert {*" ".join(answered).split()} <= {"id", "minimum", "maximum", "capacity", "buffer"}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cases.json cannot be read: No such file or directory"),
+        ("{}", "cases.json must be an object that has a format"),
+    ],
+)
+def test_what_is_no_file_of_vectors_is_refused(content, message, verify, folder):
+    if content is not None:
+        (folder / "cases.json").write_text(content)
+
+    assert verify("--check-vectors", "cases.json") == (2, "", f"wattfill: {message}\n")
+
+
+def test_vectors_that_cannot_be_written_are_refused(verify):
+    assert verify("--vectors", "none/cases.json") == (
+        2,
+        "",
+        "wattfill: none/cases.json: the file cannot be written: No such file or directory\n",
+    )
+
+
+HISTORIES = Path(__file__).parent.parent / "docs" / "examples"
+
+
+def test_a_history_is_judged(verify):
+    unsafe, out, _ = verify("--history", str(HISTORIES / "history-lost-decrease.jsonl"))
+    safe, document, _ = verify("--history", str(HISTORIES / "history-leases.jsonl"), "--json")
+
+    assert (unsafe, safe) == (1, 0)
+    assert out.startswith("Unsafe: 1 violation in ")
+    assert json.loads(document)["safe"] is True
+
+
+def test_a_history_is_read_from_standard_input_and_judged_with_a_skew():
+    # With so late a clock a lease may still be in force when its power is given to others.
+    lines = (HISTORIES / "history-leases.jsonl").read_bytes()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "wattfill", "verify", "--history", "-", "--skew", "1000"],
+        input=lines,
+        capture_output=True,
+        timeout=60,
+    )
+
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith(b"Unsafe: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "log.jsonl: the file cannot be read: No such file or directory"),
+        ("[]\n", "log.jsonl: line 1 must be an object, got []"),
+    ],
+)
+def test_what_is_no_history_is_refused(content, message, verify, folder):
+    if content is not None:
+        (folder / "log.jsonl").write_text(content)
+
+    assert verify("--history", "log.jsonl") == (2, "", f"wattfill: {message}\n")
+
+
 # How it behaves
 
 

@@ -15,7 +15,8 @@ except ImportError:
         "wattfill.testing.events needs hypothesis: pip install 'wattfill[testing]'"
     ) from None
 
-from wattfill.testing.strategies import BUFFERS, POWERS, WEIGHTS, powers
+from wattfill.testing.sites import BUFFERS, RATINGS, WIDE_WEIGHTS
+from wattfill.testing.strategies import powers
 
 GROUPS = ("a", "b", "c", "d")
 STATIONS = ("p", "q", "r", "s", "t")
@@ -293,11 +294,11 @@ _GROUP_CHANGES = st.one_of(
 )
 # Maximum and minimum of a connector.
 _BOUNDS: st.SearchStrategy[tuple[float, float | None]] = st.one_of(
-    st.sampled_from(POWERS).map(lambda kw: (kw, None)),
+    st.sampled_from(RATINGS).map(lambda kw: (kw, None)),
     _POWERS.map(lambda kw: (kw, kw)),
     st.tuples(_POWERS, _POWERS).map(lambda pair: (max(pair), min(pair))),
 )
-_WEIGHTS = st.sampled_from([1.0, 1.0, 1.0, *WEIGHTS])
+_WEIGHTS = st.sampled_from([1.0, 1.0, 1.0, *WIDE_WEIGHTS])
 _PRIORITIES = st.sampled_from([0, 0, 0, 1, -1])
 _SESSION_OPTIONS: st.SearchStrategy[tuple[float | None, float, int]] = st.one_of(
     st.just((None, 1.0, 0)), st.tuples(st.none() | _POWERS, _WEIGHTS, _PRIORITIES)

@@ -129,9 +129,11 @@ class LawTest:
                 raise
             event("judged" if judged else "nothing to judge")
 
-        # Hypothesis shows this name, and keeps what it has found under it.
+        # Hypothesis shows this name; what it has found it keeps by the code of a function, which is
+        # the same for all laws, and by this, which it has for what is made as this is.
         words = f"{self.law.name} by {self._allocator}"
         judge.__name__ = "".join(c if c.isalnum() else "_" for c in words)
+        judge._hypothesis_internal_add_digest = words.encode()  # type: ignore[attr-defined]
         # How long a site takes, and how large it is, lies with the laws and the strategies; and
         # which lines of theirs were run explains nothing.
         chosen = settings.default
