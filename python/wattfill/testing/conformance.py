@@ -199,7 +199,8 @@ def check_allocator(
     seed : int, optional
         Repeats a run. Chosen at random by default.
     time_limit : float
-        Seconds that one answer may take.
+        Seconds that one answer may take, in the main thread. Compiled code that does not come
+        back to Python is waited for.
     on_fail : {"raise", "return"}
         Whether to raise an error if a law is broken, or only to return the report.
     progress : callable, optional
