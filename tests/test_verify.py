@@ -4,16 +4,18 @@ import json
 import os
 import pty
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from wattfill.cli import main
-from wattfill.testing import LAWS, LawBrokenError
+from wattfill.testing import LAWS, LawBrokenError, check_allocator
 from wattfill.testing.conformance import DEFAULT_EXAMPLES
 from wattfill.testing.target import expected_failures, find_allocator
 
@@ -80,7 +82,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
     monkeypatch.chdir(tmp_path)
     # What is broken need not be as small as can be.
-    monkeypatch.setattr("wattfill.testing.conformance.SHRINKS", 50)
+    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 750)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
     for name in ("shares", "fails", "leaves"):
@@ -131,7 +133,7 @@ def test_who_keeps_all_laws_exits_with_0(verify):
 
 
 def test_who_breaks_a_law_exits_with_1_and_the_smallest_site(verify, monkeypatch):
-    monkeypatch.setattr("wattfill.testing.conformance.SHRINKS", 500)
+    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 8000)
 
     status, out, _ = verify("shares.py:least", "--no-pausing", *FEW)
 
@@ -168,7 +170,8 @@ def test_the_last_lines_repeat_the_run(verify):
 def test_kinds_of_sites_are_counted(verify):
     _, out, _ = verify(*ALIKE)
 
-    assert re.search(r"(?m)^ ?\d+ everybody at the maximum$", out)
+    assert re.search(r"(?m)^of which: .*some alike \d+", out)
+    assert re.search(r"(?m)^of which none: ", out)
 
 
 def test_json_is_the_report(verify):
@@ -687,3 +690,38 @@ def test_the_installed_command_finds_modules_in_the_current_folder():
     )
 
     assert done.returncode == 0, done.stderr
+
+
+PAGE = Path(__file__).parents[1] / "docs/verify.md"
+
+
+def share_of(file: str) -> Callable[..., list[float]]:
+    """Return the allocator of an example."""
+    return runpy.run_path(str(PAGE.parent / "examples" / file))["share"]
+
+
+def test_the_page_quotes_its_examples():
+    page = PAGE.read_text(encoding="utf-8")
+
+    for file in ("share.py", "share_fixed.py"):
+        _, _, code = (PAGE.parent / "examples" / file).read_text("utf-8").partition('"""\n')
+        assert code.strip() in page
+
+
+def test_the_sites_on_the_page_break_the_laws_and_the_fix_keeps_them():
+    page = PAGE.read_text(encoding="utf-8")
+    shown = re.findall(r"(?ms)^([a-z ]+): connector.*?^(\{.*?\})$", page)
+
+    assert len(shown) == 2
+    for name, answer in shown:
+        site = json.loads(answer)
+        assert share_of("share.py")(**site["batch"]) == site["power"]
+        with pytest.raises(LawBrokenError):
+            LAWS[name](site["batch"], site["power"])
+        LAWS[name](site["batch"], share_of("share_fixed.py")(**site["batch"]))
+
+
+def test_the_fixed_example_keeps_all_laws():
+    report = check_allocator(share_of("share_fixed.py"), seed=1, max_examples=200)
+
+    assert report.ok

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -121,7 +122,10 @@ class Report:
         ]
         lines.append(f"{self.examples} sites, seed {self.seed}")
         if details:
-            lines += [f"{n:>{len(str(self.examples))}} {kind}" for kind, n in self.common_kinds()]
+            came = ", ".join(f"{kind} {n}" for kind, n in self.common_kinds() if n)
+            none = ", ".join(kind for kind, n in self.common_kinds() if not n)
+            lines += textwrap.wrap(f"of which: {came}", 100)
+            lines += textwrap.wrap(f"of which none: {none}", 100) if none else []
         for v in self.broken:
             assert v.counterexample is not None
             lines += ["", v.counterexample.text(as_json=details)]
