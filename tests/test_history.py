@@ -422,6 +422,13 @@ def test_a_station_that_took_less_counts_with_what_it_took():
     assert not judged(*lines, command(4, "B", 1, 2.8)).safe
 
 
+def test_a_read_back_of_a_command_may_come_when_its_lease_is_over():
+    lines = [command(1, "A", 1, 10, expires=5), read_back(7, "A", 10, seq=1)]
+
+    assert judged(*lines, command(8, "B", 1, 10)).safe
+    assert not judged(lines[0], read_back(7, "A", 10.1, seq=1)).safe
+
+
 def test_a_read_back_above_what_was_sent_is_a_breach_and_counts():
     verdict = judged(command(1, "A", 1, 4), read_back(2, "A", 6, seq=1), command(3, "B", 1, 5))
 

@@ -346,6 +346,9 @@ class Ledger:
             return  # It was overtaken.
         quanta, until = quanta_of(limit), self._until(message)
         most = connector.committed_within(line.at, line.at)
+        if message is not None:
+            # The answer may be late, and the lease of what it tells have ended on its way.
+            most = max(most, quanta_of(message.limit))
         if quanta > most:
             self._breach(connector, "limit", line, most)
         elif message is None:
