@@ -1,11 +1,22 @@
 """check_allocator: what becomes of each law, the smallest counterexample, how a run is repeated."""
 
+import gc
 import itertools
+import time
 
 import pytest
 
 from wattfill import InputError, allocate
-from wattfill.testing import LAWS, NotConformingError, Spec, check_allocator, solve
+from wattfill.testing import (
+    LAWS,
+    LawBrokenError,
+    NotConformingError,
+    Spec,
+    check_allocator,
+    laws,
+    solve,
+)
+from wattfill.testing.trial import Outcome, Trial
 
 
 def fill(minimum, maximum, capacity):
@@ -116,6 +127,33 @@ def test_what_never_came_up_is_not_judged():
     assert statuses(report)["idle gets zero"] == "not judged"
 
 
+def test_a_power_within_the_tolerance_of_the_minimum_is_no_pause():
+    def a_little_less(minimum, maximum, capacity):
+        return [max(x - 0.001, 0.0) for x in fill(minimum, maximum, capacity)]
+
+    # As small as the tolerance or smaller is a minimum that solvers miss by it.
+    trial = Trial(
+        {"minimum": [0.01], "maximum": [0.01], "capacity": 0.01},
+        a_little_less,
+        Spec(features=frozenset(), tolerance=0.02),
+    )
+
+    assert trial.outcome.paused == []
+    assert LAWS["nobody is paused while all minimums fit"].check(trial)
+
+
+def test_history_is_judged_where_minimums_must_fit():
+    class Site:
+        def __call__(self, minimum, maximum, capacity):
+            if sum(minimum) > capacity:
+                raise ValueError("minimums do not fit")
+            return minimum
+
+    trial = Trial({"minimum": [6.0], "maximum": [7.0], "capacity": 6.0}, Site, NO_PAUSES)
+
+    assert LAWS["history does not matter"].check(trial)
+
+
 def test_a_factory_makes_the_allocator_anew():
     made = itertools.count()
 
@@ -163,6 +201,26 @@ def test_an_endless_loop_ends():
     assert "it did not answer within 0.5 s" in str(report)
 
 
+def test_an_endless_loop_ends_even_if_it_is_interrupted_where_errors_are_lost():
+    def collecting(phase: str, info: dict[str, int]) -> None:
+        while time.monotonic() < started + 0.3:
+            pass
+
+    def stuck(minimum, maximum, capacity):
+        while True:
+            gc.collect()
+
+    gc.callbacks.append(collecting)
+    started = time.monotonic()
+    try:
+        with pytest.raises(LawBrokenError, match=r"did not answer within 0\.1 s"):
+            laws.an_answer_for_everyone.check(
+                Trial({"minimum": [], "maximum": [], "capacity": 0.0}, stuck, time_limit=0.1)
+            )
+    finally:
+        gc.callbacks.remove(collecting)
+
+
 def test_an_allocator_that_cannot_make_up_its_mind_is_told():
     toss = itertools.cycle([True, False, False])
 
@@ -194,6 +252,15 @@ def test_a_report_counts_the_kinds_of_sites():
 
     assert report.kinds["somebody paused"] > 20
     assert report.kinds["nested groups"] > 20
+
+
+def test_a_long_number_does_not_run_into_the_next_column():
+    outcome = Outcome({"minimum": [1.4], "maximum": [7.4], "capacity": 8.0}, [0.5998046875])
+
+    assert list(outcome.rows())[1:] == [
+        "    connector    minimum    maximum           got  reference",
+        "            0        1.4        7.4  0.5998046875        7.4",
+    ]
 
 
 def test_a_report_is_a_table():

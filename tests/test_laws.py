@@ -174,6 +174,13 @@ WRONG = {
         [6.5, 5.0],
         "connector 0 gets 6.5 kW, which is no multiple of the step\nexpected: a multiple of 1 kW",
     ),
+    "the last step to the wrong one": (
+        laws.the_last_steps_go_in_line,
+        ONE | {"step": 1.0, "capacity": 11.0, "rank": [1.0, 0.0]},
+        [6.0, 5.0],
+        "connector 0 gets 6 kW, the last step of which was the turn of connector 1, which gets 5 "
+        "kW\nexpected: a step of 1 kW more for connector 1",
+    ),
     "a quantum less than there is": (
         laws.the_answer_is_that_of_the_reference,
         ONE,
@@ -374,6 +381,14 @@ def test_a_tolerance_is_for_powers_and_not_for_what_fits():
         laws.nobody_is_paused_while_all_minimums_fit(THREE, [0.1, 0.1, 0.0], loose)
 
 
+def test_a_tie_of_claims_that_is_one_in_doubles_is_no_fault():
+    # Half a step over 1/3 is one and a half, but for rounding: the first in line gets the step.
+    batch = {"minimum": [0, 0], "maximum": [9, 9], "capacity": 2, "step": 1, "weight": [1 / 3, 1]}
+
+    for law in LAWS.values():
+        law(batch, allocate if law.compares else allocate(**batch).power, EXACT)
+
+
 def test_laws_apply_to_what_a_spec_has():
     spec = Spec(features={"offsets", "step"}, pausing=False, ordered=False)
 
@@ -384,6 +399,7 @@ def test_laws_apply_to_what_a_spec_has():
         "priority is respected": "takes no priority",
         "nobody is paused who would have fitted": "pauses nobody",
         "who comes first is admitted first": "pauses nobody",
+        "the last steps go in line": "has an order of its own",
         "the answer is that of the reference": "has an order of its own",
     }
 

@@ -7,6 +7,7 @@ its parameters.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache, partial
 from itertools import pairwise
 from typing import Any
@@ -14,6 +15,35 @@ from typing import Any
 import cvxpy
 
 from benchmarks.workloads import Floats, Integers
+
+
+def share(
+    low: Floats, high: Floats, budget: float, *, solver: str, **options: float
+) -> list[float]:
+    """Share one capacity: the powers in kW. Minimums have to fit, so whoever calls admits first.
+
+    Parameters
+    ----------
+    low, high : array of float, shape (n_connectors,)
+        Bounds in kW.
+    budget : float
+        The capacity in kW.
+    solver : str
+        Its name in CVXPY.
+    **options
+        What the solver is told, beside the program.
+
+    """
+    problem, share, lowest, highest, total = _program(low.size, solver)
+    lowest.value, highest.value = low, high
+    total.value = min(budget, high.sum())
+    with warnings.catch_warnings():
+        # That it may be inaccurate; how much, others judge.
+        warnings.simplefilter("ignore", UserWarning)
+        problem.solve(solver=solver, **options)
+    if problem.status not in (cvxpy.OPTIMAL, cvxpy.OPTIMAL_INACCURATE):
+        raise RuntimeError(f"{solver} stopped: {problem.status}")
+    return list(share.value)
 
 
 def _solve(
@@ -26,11 +56,7 @@ def _solve(
 ) -> None:
     """Share each group's capacity among its connectors."""
     for budget, (start, stop) in zip(capacity.tolist(), pairwise(offsets.tolist()), strict=True):
-        problem, share, low, high, total = _program(stop - start, solver)
-        low.value, high.value = minimum[start:stop], maximum[start:stop]
-        total.value = min(budget, high.value.sum())
-        problem.solve(solver=solver)
-        power[start:stop] = share.value
+        power[start:stop] = share(minimum[start:stop], maximum[start:stop], budget, solver=solver)
 
 
 @cache

@@ -32,10 +32,10 @@ from hypothesis import seed as seeded
 from hypothesis.errors import Flaky
 
 DEFAULT_EXAMPLES = 500
-# How many smaller sites are tried for each broken law; fewer where each try waits for an answer
-# that does not come.
-SHRINKS = 2000
-SHRINKS_THAT_WAIT = 40
+# How much is tried for each broken law to find a smaller site: a site costs as much as it has
+# connectors, and some more; much more where each waits for an answer that does not come.
+SHRINKING = 40_000
+COST_OF_A_SITE, COST_OF_WAITING = 10, 1000
 SHORTEST_WAIT = 0.1
 
 Status = Literal["held", "broken", "expected", "unexpected", "does not apply", "not judged"]
@@ -77,8 +77,8 @@ class Report:
     ----------
     verdicts : list of Verdict
         One for each law.
-    seed : int or None
-        What repeats the run; None where Hypothesis chose.
+    seed : int
+        What repeats the run.
     examples : int
         How many sites were made.
     kinds : dict of str to int
@@ -88,7 +88,7 @@ class Report:
     """
 
     verdicts: list[Verdict]
-    seed: int | None
+    seed: int
     examples: int
     kinds: dict[str, int]
 
@@ -119,9 +119,7 @@ class Report:
             f"{v.law.name:<{width}}  {v.status:<14}  {v.why or _sites(v.judged)}".rstrip()
             for v in self.verdicts
         ]
-        lines.append(
-            f"{self.examples} sites" + (f", seed {self.seed}" if self.seed is not None else "")
-        )
+        lines.append(f"{self.examples} sites, seed {self.seed}")
         if details:
             lines += [f"{n:>{len(str(self.examples))}} {kind}" for kind, n in self.common_kinds()]
         for v in self.broken:
@@ -201,7 +199,8 @@ def check_allocator(
     seed : int, optional
         Repeats a run. Chosen at random by default.
     time_limit : float
-        Seconds that one answer may take.
+        Seconds that one answer may take, in the main thread. Compiled code that does not come
+        back to Python is waited for.
     on_fail : {"raise", "return"}
         Whether to raise an error if a law is broken, or only to return the report.
     progress : callable, optional
@@ -295,7 +294,7 @@ class Search:
 
         def judge(batch: Batch) -> None:
             if stop_at_first and self.broken:
-                return
+                raise next(iter(self.broken.values()))
             self.examples += 1
             trial = self._trial(batch, instance)
             for law in laws:
@@ -310,18 +309,23 @@ class Search:
             self.kinds.update(kinds_of(trial))
             if self.progress:
                 self.progress(min(self.examples, self.max_examples), self.max_examples)
+            if stop_at_first and self.broken:
+                raise next(iter(self.broken.values()))
 
-        self._run(judge, [Phase.explicit, Phase.generate])
+        # Raised so that no more sites are made.
+        with suppress(LawBrokenError):
+            self._run(judge, [Phase.explicit, Phase.generate])
 
     def smallest(self, law: Law) -> LawBrokenError:
         """Return the smallest counterexample to a law that is broken."""
         smallest = self.broken[law.name]
         waits = isinstance(smallest.__cause__, TookTooLongError)
-        most, tries = SHRINKS_THAT_WAIT if waits else SHRINKS, 0
+        cost = COST_OF_WAITING if waits else COST_OF_A_SITE
+        spent = 0
 
         def judge(batch: Batch) -> None:
-            nonlocal smallest, tries
-            if tries > most and batch != smallest.answers[0][1].batch:
+            nonlocal smallest, spent
+            if spent > SHRINKING and batch != smallest.answers[0][1].batch:
                 return
             try:
                 law.check(self._trial(batch, self.factory()))
@@ -329,7 +333,8 @@ class Search:
                 smallest = broken
                 raise
             finally:
-                tries += bool(tries) or smallest is not self.broken[law.name]
+                if spent or smallest is not self.broken[law.name]:
+                    spent += cost + len(batch["minimum"])
 
         # Flaky is an allocator that answers now one thing and now another.
         with suppress(LawBrokenError, Flaky):
