@@ -268,6 +268,7 @@ def test_who_takes_too_long_is_ended_and_started_again():
         )
         assert allocate(**ONE) == [5.0, 5.0]
         assert allocate._process is not before
+        assert before._child.returncode == -9
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="the system has no pidfd_open")

@@ -286,7 +286,7 @@ class _Process:
 
     def _write(self, unsent: memoryview) -> memoryview:
         try:
-            return unsent[os.write(self._in.fileno(), unsent[:65536]) :]
+            return unsent[os.write(self._in.fileno(), unsent) :]
         except BlockingIOError:
             return unsent
         except BrokenPipeError:
