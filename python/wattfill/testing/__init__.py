@@ -1,9 +1,10 @@
 """The property kit: find out whether an allocator is safe and fair, and where it is not.
 
-`check_allocator` holds an allocator to the laws, `laws` has them one by one, `strategies` makes
-sites for Hypothesis, and `solve` is the exact reference. Needs Hypothesis (extra ``testing``),
-but for the reference and the laws. Nothing here imports the compiled kernel, so that all of it can
-judge it.
+`check_allocator` holds an allocator to the laws, `laws` has them one by one, `strategies` and
+`events` make sites and what happens to them, `check_vectors` holds a port to exact answers,
+`check_history` judges what was sent to stations, and `solve` is the exact reference. What makes
+sites needs Hypothesis (extra ``testing``). Nothing here imports the compiled kernel, so that all of
+it can judge it.
 """
 
 from importlib import import_module
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from wattfill.testing.conformance import Report as Report
     from wattfill.testing.conformance import Verdict as Verdict
     from wattfill.testing.conformance import check_allocator as check_allocator
+    from wattfill.testing.history import check_history as check_history
     from wattfill.testing.laws import LAWS as LAWS
     from wattfill.testing.laws import Law as Law
     from wattfill.testing.program import Program as Program
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from wattfill.testing.spec import FEATURES as FEATURES
     from wattfill.testing.spec import Spec as Spec
     from wattfill.testing.trial import LawBrokenError as LawBrokenError
+    from wattfill.testing.vectors import check_vectors as check_vectors
+    from wattfill.testing.vectors import make_vectors as make_vectors
+    from wattfill.testing.vectors import read_vectors as read_vectors
+    from wattfill.testing.vectors import write_vectors as write_vectors
 
 # Loaded when first asked for: the reference and the laws do without Hypothesis.
 _HOME = {
@@ -30,6 +36,7 @@ _HOME = {
     "Report": "conformance",
     "Verdict": "conformance",
     "check_allocator": "conformance",
+    "check_history": "history",
     "LAWS": "laws",
     "Law": "laws",
     "Program": "program",
@@ -39,6 +46,10 @@ _HOME = {
     "FEATURES": "spec",
     "Spec": "spec",
     "LawBrokenError": "trial",
+    "check_vectors": "vectors",
+    "make_vectors": "vectors",
+    "read_vectors": "vectors",
+    "write_vectors": "vectors",
 }
 
 __all__ = [*_HOME]
