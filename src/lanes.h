@@ -98,6 +98,17 @@ ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no)
 }
 ALWAYS_INLINE lanes as_doubles(integers x) { return _mm512_cvtepi64_pd(x); }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
+/* Not all bits 0 where x and y do not have the same bits, or have not had so far. */
+ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
+{
+    __m512i other = _mm512_xor_si512(_mm512_castpd_si512(x), _mm512_castpd_si512(y));
+    return _mm512_castsi512_pd(_mm512_or_si512(_mm512_castpd_si512(so_far), other));
+}
+ALWAYS_INLINE int is_unlike(lanes so_far)
+{
+    __m512i i = _mm512_castpd_si512(so_far);
+    return _mm512_test_epi64_mask(i, i) != 0;
+}
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
 {
     return _mm_test_epi8_mask(_mm_loadl_epi64((const __m128i *)from), _mm_set1_epi8(-1)) & 0xff;
@@ -224,6 +235,15 @@ ALWAYS_INLINE unsigned bits(flags f)
 {
     return (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(f));
 }
+ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
+{
+    return _mm256_or_pd(so_far, _mm256_xor_pd(x, y));
+}
+ALWAYS_INLINE int is_unlike(lanes so_far)
+{
+    __m256i i = _mm256_castpd_si256(so_far);
+    return !_mm256_testz_si256(i, i);
+}
 ALWAYS_INLINE lanes next_double(lanes x)
 {
     return _mm256_castsi256_pd(_mm256_castpd_si256(x) + 1);
@@ -307,6 +327,11 @@ ALWAYS_INLINE integers higher(integers x, integers y) { return x > y ? x : y; }
 ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no) { return f ? yes : no; }
 ALWAYS_INLINE lanes as_doubles(integers x) { return (double)x; }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
+ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
+{
+    return x == y && (signbit(x) != 0) == (signbit(y) != 0) ? so_far : 1.0;
+}
+ALWAYS_INLINE int is_unlike(lanes so_far) { return so_far != 0.0; }
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8]) { return from[0] != 0; }
 ALWAYS_INLINE lanes doubles_on(lanes x, int64_t n)
 {

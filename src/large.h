@@ -131,19 +131,6 @@ static mark level_within(const bracket *k, double budget)
     return (mark){level, level + 1.0, lane(s.used, 0)};
 }
 
-/* The powers at a level, from the bounds as the caller has them. */
-static void powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64_t n, double level)
-{
-    for (int64_t k = 0; k < n; k += LANES) {
-        int64_t left = n - k;
-        lanes low = get(b->minimum + i + k, left), high = get(b->maximum + i + k, left);
-        lanes least, most;
-        bounds_in(in, 0, 0, low, high, &least, &most);
-        lanes q = smaller(larger(least, all(level)), most);
-        put(b->power + i + k, left, power_within(in, low, high, q));
-    }
-}
-
 /* Returns 0, with nothing of use written, where this is not the way. A guess that is far off is
  * forgotten. */
 static int solve_large(const wattfill_batch *b, const grid *in, const lone *l)
