@@ -98,6 +98,12 @@ ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no)
 }
 ALWAYS_INLINE lanes as_doubles(integers x) { return _mm512_cvtepi64_pd(x); }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
+/* Store some lanes side by side, and anything in what is left of a register. */
+ALWAYS_INLINE void pack(double *to, unsigned which, lanes x)
+{
+    store(to, _mm512_maskz_compress_pd((flags)which, x));
+}
+ALWAYS_INLINE int n_set(unsigned which) { return __builtin_popcount(which); }
 /* Not all bits 0 where x and y do not have the same bits, or have not had so far. */
 ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
 {
@@ -235,6 +241,19 @@ ALWAYS_INLINE unsigned bits(flags f)
 {
     return (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(f));
 }
+ALWAYS_INLINE void pack(double *to, unsigned which, lanes x)
+{
+#define FROM(i, j, k, l) {2 * i, 2 * i + 1, 2 * j, 2 * j + 1, 2 * k, 2 * k + 1, 2 * l, 2 * l + 1}
+    static const int32_t halves[16][8] = {
+        FROM(0, 0, 0, 0), FROM(0, 0, 0, 0), FROM(1, 0, 0, 0), FROM(0, 1, 0, 0),
+        FROM(2, 0, 0, 0), FROM(0, 2, 0, 0), FROM(1, 2, 0, 0), FROM(0, 1, 2, 0),
+        FROM(3, 0, 0, 0), FROM(0, 3, 0, 0), FROM(1, 3, 0, 0), FROM(0, 1, 3, 0),
+        FROM(2, 3, 0, 0), FROM(0, 2, 3, 0), FROM(1, 2, 3, 0), FROM(0, 1, 2, 3)};
+#undef FROM
+    __m256i from = _mm256_loadu_si256((const __m256i *)halves[which]);
+    store(to, _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(x), from)));
+}
+ALWAYS_INLINE int n_set(unsigned which) { return __builtin_popcount(which); }
 ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
 {
     return _mm256_or_pd(so_far, _mm256_xor_pd(x, y));
@@ -327,6 +346,12 @@ ALWAYS_INLINE integers higher(integers x, integers y) { return x > y ? x : y; }
 ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no) { return f ? yes : no; }
 ALWAYS_INLINE lanes as_doubles(integers x) { return (double)x; }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
+ALWAYS_INLINE void pack(double *to, unsigned which, lanes x)
+{
+    (void)which;
+    *to = x;
+}
+ALWAYS_INLINE int n_set(unsigned which) { return (int)which; }
 ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
 {
     return x == y && (signbit(x) != 0) == (signbit(y) != 0) ? so_far : 1.0;
@@ -359,6 +384,26 @@ ALWAYS_INLINE void transpose(lanes row[LANES]) { (void)row; }
 
 ALWAYS_INLINE double at_least(double x, double bound) { return x > bound ? x : bound; }
 ALWAYS_INLINE double at_most(double x, double bound) { return x < bound ? x : bound; }
+
+/* x + y and x - y by a multiplication by 1. Two of the four units of a Zen core add, round and
+ * compare for the larger, the other two multiply: where there is little to multiply, these may as
+ * well add. */
+ALWAYS_INLINE lanes plus(lanes x, lanes y)
+{
+#if LANES > 1
+    return add_product(x, y, all(1.0));
+#else
+    return x + y;
+#endif
+}
+ALWAYS_INLINE lanes minus(lanes x, lanes y)
+{
+#if LANES > 1
+    return add_product(x, y, all(-1.0));
+#else
+    return x - y;
+#endif
+}
 
 /* All lanes, or the first n where n is less; the others are 0, or stay. */
 ALWAYS_INLINE lanes get(const double *from, int64_t n)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Large groups: more connectors than the caches hold, so that each look at all of them costs. They
- * are looked at twice. A sample says between which two levels the one we look for lies; the
+ * Large groups: more connectors than the nearer caches hold, so that each look at all of them costs.
+ * They are looked at twice. A sample says between which two levels the one we look for lies; the
  * first look settles everybody whose bounds do not lie between these, and keeps the few others to
  * search among; the second writes the powers.
  */
@@ -10,16 +10,16 @@
 
 #include "alone.h"
 
-/* Connectors of a large group, at least. Bounds in grains of more do not stay in a cache of 1
- * MiB or 2 MiB; measured, the two ways take the same time at about this size. */
-enum { LARGE = 100000 };
+/* Connectors of a large group, at least. Powers and bounds, as they are and in grains, of more do
+ * not stay in a cache of 1 MiB; measured, the two ways take the same time at about this size. */
+enum { LARGE = 30000 };
 
 /* What a sample says of a level: the level, and how far off it may well be. */
 typedef struct {
     double level, error;
 } estimate;
 
-enum { RUN = 8 }; /* neighbours of whom the sample has all or none */
+enum { RUN = 16 }; /* neighbours of whom the sample has all or none */
 
 /* Solve for about n^(2/3) connectors, and their part of the budget. */
 ALWAYS_INLINE estimate sample(const wattfill_batch *b, const grid *in, const lone *l)
@@ -59,47 +59,72 @@ typedef struct {
 
 /* Sums over all. */
 typedef struct {
-    lanes at_low, at_high, least, wanted, largest;
+    lanes at_low, at_high, least, wanted;
+    lanes largest; /* of the sums of maximums in a block: no maximum is larger */
 } look_sums;
 
 /* Add up a few connectors; returns which of them are open. */
 ALWAYS_INLINE unsigned add_up(const bracket *k, lanes least, lanes most, look_sums *s)
 {
     lanes at_low = smaller(larger(least, all(k->low)), most);
-    lanes at_high = smaller(larger(least, all(k->high)), most), rise = at_high - at_low;
-    s->at_low += at_low;
-    s->at_high += at_high;
-    s->least += least;
-    s->wanted += most;
-    s->largest = larger(s->largest, most);
+    lanes at_high = smaller(larger(least, all(k->high)), most), rise = minus(at_high, at_low);
+    s->at_low = plus(s->at_low, at_low);
+    s->at_high = plus(s->at_high, at_high);
+    s->least = plus(s->least, least);
+    s->wanted = plus(s->wanted, most);
     return bits(except(is_above(rise, all(0.0)), is_same(rise, all(k->high - k->low))));
 }
 
-static void keep(pool *open, unsigned which, lanes least, lanes most)
+/* Nobody can foresee who is open, and a branch that is taken wrongly now and then costs more than
+ * all else here. So a look first writes down which registers of a block have somebody. */
+enum { BLOCK_REGISTERS = 64 };
+
+typedef struct {
+    int n;
+    int64_t at[BLOCK_REGISTERS];
+    unsigned which[BLOCK_REGISTERS];
+} findings;
+
+/* Keep the bounds of those who are open. Behind them there is room for a register. */
+ALWAYS_INLINE void keep(const wattfill_batch *b, const grid *in, int64_t end, const findings *f,
+                        pool *open)
 {
-    double minimum[LANES], maximum[LANES];
-    store(minimum, least);
-    store(maximum, most);
-    for (int j = 0; j < LANES; ++j) {
-        open->minimum[open->n] = minimum[j];
-        open->maximum[open->n] = maximum[j];
-        open->n += which >> j & 1;
+    for (int j = 0; j < f->n; ++j) {
+        int64_t i = f->at[j];
+        lanes low = get(b->minimum + i, end - i), high = get(b->maximum + i, end - i), least, most;
+        bounds_in(in, 0, 0, low, high, &least, &most);
+        pack(open->minimum + open->n, f->which[j], least);
+        pack(open->maximum + open->n, f->which[j], most);
+        open->n += n_set(f->which[j]);
     }
 }
 
-ALWAYS_INLINE look_sums look_at_all(const wattfill_batch *b, const grid *in, const lone *l,
+ALWAYS_INLINE look_sums look_at_all(const wattfill_batch *b, const grid *by, const lone *l,
                                     bracket *k, doubts *of_all)
 {
+    /* Copies, which no store can change. */
+    const grid in = *by;
     const bracket of = *k;
     look_sums s = {all(0.0), all(0.0), all(0.0), all(0.0), all(0.0)};
     doubts d = *of_all;
-    for (int64_t j = 0; j < l->n; j += LANES) {
-        int64_t i = l->start + j, left = l->n - j;
-        lanes low = get(b->minimum + i, left), high = get(b->maximum + i, left), least, most;
-        doubt(&d, low, high, 0);
-        bounds_in(in, 0, 0, low, high, &least, &most);
-        unsigned open = add_up(&of, least, most, &s);
-        if (open) keep(&k->open, open, least, most);
+    int64_t end = l->start + l->n;
+    for (int64_t i = l->start, stop; i < end; i = stop) {
+        stop = i + BLOCK_REGISTERS * LANES < end ? i + BLOCK_REGISTERS * LANES : end;
+        findings f = {.n = 0};
+        lanes wanted = s.wanted;
+        s.wanted = all(0.0);
+        for (int64_t at = i; at < stop; at += LANES) {
+            lanes low = get(b->minimum + at, end - at), high = get(b->maximum + at, end - at);
+            lanes least, most;
+            doubt(&d, low, high, 0);
+            bounds_in(&in, 0, 0, low, high, &least, &most);
+            f.at[f.n] = at;
+            f.which[f.n] = add_up(&of, least, most, &s);
+            f.n += f.which[f.n] != 0;
+        }
+        s.largest = larger(s.largest, s.wanted);
+        s.wanted += wanted;
+        keep(b, &in, end, &f, &k->open);
     }
     d.total = s.wanted + s.least;
     *of_all = d;
@@ -131,18 +156,21 @@ static mark level_within(const bracket *k, double budget)
     return (mark){level, level + 1.0, lane(s.used, 0)};
 }
 
+/* How far a bracket reaches beyond the sample's level: with three deviations it misses the level
+ * once in some hundred groups, which then are looked at once more with twelve. */
+enum { DEVIATIONS = 3, MOST_DEVIATIONS = 12 };
+
 /* Returns 0, with nothing of use written, where this is not the way. A guess that is far off is
  * forgotten. */
-static int solve_large(const wattfill_batch *b, const grid *in, const lone *l)
+static int solve_large(const wattfill_batch *b, const grid *in, const lone *l, int deviations)
 {
-    enum { DEVIATIONS = 4 };
     int64_t g = l->group;
-    estimate e = {l->guess, l->guess * 0x1p-10};
+    estimate e = {l->guess, l->guess * 0x1p-12};
     if (!(l->guess >= 0.0)) e = sample(b, in, l);
     bracket k = {.low = 0.0, .high = l->budget + 1.0, .open = {l->minimum, l->maximum, NULL, 0}};
     if (e.level < INFINITY) {
-        k.low = at_least(floor(e.level - DEVIATIONS * e.error), 0.0);
-        k.high = at_most(ceil(e.level + DEVIATIONS * e.error) + 1.0, k.high);
+        k.low = at_least(floor(e.level - deviations * e.error), 0.0);
+        k.high = at_most(ceil(e.level + deviations * e.error) + 1.0, k.high);
     } else {
         k.low = k.high;
     }
@@ -156,10 +184,10 @@ static int solve_large(const wattfill_batch *b, const grid *in, const lone *l)
     mark m = {INFINITY, INFINITY, wanted};
     if (wanted > l->budget) {
         if (!(k.at_low <= l->budget && l->budget < k.at_high)) {
-            if (!(l->guess >= 0.0)) return 0;
+            if (deviations == MOST_DEVIATIONS) return 0;
             lone cold = *l;
             cold.guess = -1.0;
-            return solve_large(b, in, &cold);
+            return solve_large(b, in, &cold, l->guess >= 0.0 ? DEVIATIONS : MOST_DEVIATIONS);
         }
         m = level_within(&k, l->budget);
     }
