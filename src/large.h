@@ -50,52 +50,82 @@ ALWAYS_INLINE estimate sample(const wattfill_batch *b, const grid *in, const lon
     return (estimate){level, sqrt(sum(squares)) / at_least(sum(d.slope), 1.0)};
 }
 
-/* Between two levels. */
+/* What all draw between two levels: a line that bends where somebody's minimum or maximum lies. Who
+ * has neither there needs no further look. */
 typedef struct {
-    double low, high;       /* the levels */
-    double at_low, at_high; /* sums of what all draw at these */
-    pool open;              /* those who have a bound between them */
+    double low, high;     /* the levels */
+    double at_low, slope; /* what is drawn at `low`, and how many draw more above it */
+    double *starts;       /* minimums between the levels: from there on one more draws more */
+    double *stops;        /* maximums */
+    int64_t n_starts, n_stops;
 } bracket;
+
+/* What is drawn at a level within the bracket, and how many draw more above it. */
+ALWAYS_INLINE draw draw_within(const bracket *k, double level)
+{
+    lanes at = all(level), next = all(level + 1.0), one = all(1.0);
+    lanes more = all(0.0), less = more, started = more, stopped = more;
+    for (int64_t j = 0; j < k->n_starts; j += LANES) {
+        lanes from = load(k->starts + j);
+        more += larger(at - from, all(0.0));
+        started += only(is_above(next, from), one);
+    }
+    for (int64_t j = 0; j < k->n_stops; j += LANES) {
+        lanes to = load(k->stops + j);
+        less += larger(at - to, all(0.0));
+        stopped += only(is_above(next, to), one);
+    }
+    return (draw){.drawn = all(k->at_low + k->slope * (level - k->low) + sum(more) - sum(less)),
+                  .slope = all(k->slope + sum(started) - sum(stopped))};
+}
 
 /* Sums over all. */
 typedef struct {
-    lanes at_low, at_high, least, wanted;
+    lanes at_low, least, wanted;
     lanes largest; /* of the sums of maximums in a block: no maximum is larger */
+    int64_t rising;
 } look_sums;
 
-/* Add up a few connectors; returns which of them are open. */
-ALWAYS_INLINE unsigned add_up(const bracket *k, lanes least, lanes most, look_sums *s)
-{
-    lanes at_low = smaller(larger(least, all(k->low)), most);
-    lanes at_high = smaller(larger(least, all(k->high)), most), rise = minus(at_high, at_low);
-    s->at_low = plus(s->at_low, at_low);
-    s->at_high = plus(s->at_high, at_high);
-    s->least = plus(s->least, least);
-    s->wanted = plus(s->wanted, most);
-    return bits(except(is_above(rise, all(0.0)), is_same(rise, all(k->high - k->low))));
-}
-
-/* Nobody can foresee who is open, and a branch that is taken wrongly now and then costs more than
- * all else here. So a look first writes down which registers of a block have somebody. */
+/* Nobody can foresee who has a bound in the bracket, and a branch that is taken wrongly now and then
+ * costs more than all else here. So a look first writes down which registers of a block have one. */
 enum { BLOCK_REGISTERS = 64 };
 
 typedef struct {
     int n;
     int64_t at[BLOCK_REGISTERS];
-    unsigned which[BLOCK_REGISTERS];
+    unsigned starts[BLOCK_REGISTERS], stops[BLOCK_REGISTERS];
 } findings;
 
-/* Keep the bounds of those who are open. Behind them there is room for a register. */
+/* Add up a few connectors, the first of them at index i. */
+ALWAYS_INLINE void add_up(const bracket *k, int64_t i, lanes least, lanes most, look_sums *s,
+                          findings *f)
+{
+    lanes low = all(k->low), high = all(k->high);
+    flags not_yet = is_above(least, low), not_done = is_above(most, low);
+    s->at_low = plus(s->at_low, smaller(larger(least, low), most));
+    s->least = plus(s->least, least);
+    s->wanted = plus(s->wanted, most);
+    s->rising += n_set(bits(except(not_done, not_yet)));
+    unsigned starts = bits(both(not_yet, is_above(high, least)));
+    unsigned stops = bits(both(not_done, is_above(high, most)));
+    f->at[f->n] = i;
+    f->starts[f->n] = starts;
+    f->stops[f->n] = stops;
+    f->n += (starts | stops) != 0;
+}
+
+/* Keep the bounds that were found. Behind them there is room for a register. */
 ALWAYS_INLINE void keep(const wattfill_batch *b, const grid *in, int64_t end, const findings *f,
-                        pool *open)
+                        bracket *k)
 {
     for (int j = 0; j < f->n; ++j) {
         int64_t i = f->at[j];
         lanes low = get(b->minimum + i, end - i), high = get(b->maximum + i, end - i), least, most;
         bounds_in(in, 0, 0, low, high, &least, &most);
-        pack(open->minimum + open->n, f->which[j], least);
-        pack(open->maximum + open->n, f->which[j], most);
-        open->n += n_set(f->which[j]);
+        pack(k->starts + k->n_starts, f->starts[j], least);
+        pack(k->stops + k->n_stops, f->stops[j], most);
+        k->n_starts += n_set(f->starts[j]);
+        k->n_stops += n_set(f->stops[j]);
     }
 }
 
@@ -105,12 +135,13 @@ ALWAYS_INLINE look_sums look_at_all(const wattfill_batch *b, const grid *by, con
     /* Copies, which no store can change. */
     const grid in = *by;
     const bracket of = *k;
-    look_sums s = {all(0.0), all(0.0), all(0.0), all(0.0), all(0.0)};
+    look_sums s = {all(0.0), all(0.0), all(0.0), all(0.0), 0};
     doubts d = *of_all;
     int64_t end = l->start + l->n;
     for (int64_t i = l->start, stop; i < end; i = stop) {
         stop = i + BLOCK_REGISTERS * LANES < end ? i + BLOCK_REGISTERS * LANES : end;
-        findings f = {.n = 0};
+        findings f;
+        f.n = 0;
         lanes wanted = s.wanted;
         s.wanted = all(0.0);
         for (int64_t at = i; at < stop; at += LANES) {
@@ -118,37 +149,34 @@ ALWAYS_INLINE look_sums look_at_all(const wattfill_batch *b, const grid *by, con
             lanes least, most;
             doubt(&d, low, high, 0);
             bounds_in(&in, 0, 0, low, high, &least, &most);
-            f.at[f.n] = at;
-            f.which[f.n] = add_up(&of, least, most, &s);
-            f.n += f.which[f.n] != 0;
+            add_up(&of, at, least, most, &s, &f);
         }
         s.largest = larger(s.largest, s.wanted);
         s.wanted += wanted;
-        keep(b, &in, end, &f, &k->open);
+        keep(b, &in, end, &f, k);
     }
+    /* Whole registers. */
+    store(k->starts + k->n_starts, all(INFINITY));
+    store(k->stops + k->n_stops, all(INFINITY));
+    k->at_low = sum(s.at_low);
+    k->slope = (double)s.rising;
     d.total = s.wanted + s.least;
     *of_all = d;
     return s;
 }
 
-/* The level within a bracket that has it. Who is not open has the same slope all the way. */
-static mark level_within(const bracket *k, double budget)
+/* The level within a bracket that has it. */
+static mark level_within(const bracket *k, double budget, double at_high)
 {
-    double at_low = k->at_low, at_high = k->at_high, width = k->high - k->low;
-    double open_low = sum(draw_at(EQUAL, k->low, &k->open).drawn);
-    double open_high = sum(draw_at(EQUAL, k->high, &k->open).drawn);
-    double settled = at_low - open_low, slope = (at_high - open_high - settled) / width;
+    double width = k->high - k->low;
     search s;
-    begin(EQUAL, &s, is_same(all(0.0), all(0.0)), all(budget), all(at_low), all(1.0));
+    begin(EQUAL, &s, is_same(all(0.0), all(0.0)), all(budget), all(k->at_low), all(1.0));
     s.below = all(k->low);
     s.above = all(k->high);
-    if (width <= 1.0) return (mark){k->low, k->high, at_low};
-    go_to(EQUAL, &s, all(k->low + (budget - at_low) * (width / (at_high - at_low))));
+    if (width <= 1.0) return (mark){k->low, k->high, k->at_low};
+    go_to(EQUAL, &s, all(k->low + (budget - k->at_low) * (width / (at_high - k->at_low))));
     for (int guess = 1; bits(s.open) && guess <= MOST_GUESSES; ++guess) {
-        double level = lane(s.level, 0);
-        draw d = draw_at(EQUAL, level, &k->open);
-        d.drawn = all(sum(d.drawn) + settled + slope * (level - k->low));
-        d.slope = all(sum(d.slope) + slope);
+        draw d = draw_within(k, lane(s.level, 0));
         look(EQUAL, &s, &d, guess);
     }
     assert(!bits(s.open));
@@ -165,31 +193,32 @@ enum { DEVIATIONS = 3, MOST_DEVIATIONS = 12 };
 static int solve_large(const wattfill_batch *b, const grid *in, const lone *l, int deviations)
 {
     int64_t g = l->group;
-    estimate e = {l->guess, l->guess * 0x1p-12};
+    estimate e = {l->guess, l->guess * 0x1p-9};
     if (!(l->guess >= 0.0)) e = sample(b, in, l);
-    bracket k = {.low = 0.0, .high = l->budget + 1.0, .open = {l->minimum, l->maximum, NULL, 0}};
+    bracket k = {.low = l->budget + 1.0, .starts = l->minimum, .stops = l->maximum};
+    k.high = k.low;
     if (e.level < INFINITY) {
         k.low = at_least(floor(e.level - deviations * e.error), 0.0);
         k.high = at_most(ceil(e.level + deviations * e.error) + 1.0, k.high);
-    } else {
-        k.low = k.high;
     }
     doubts d = no_doubts();
     look_sums s = look_at_all(b, in, l, &k, &d);
     double least = sum(s.least), wanted = sum(s.wanted);
-    k.at_low = sum(s.at_low);
-    k.at_high = sum(s.at_high);
     /* Otherwise bounds and sums would not be exact. */
-    if (is_doubtful(&d) || most_of(s.largest) >= 0x1p42 || k.at_high >= 0x1p52) return 0;
+    if (is_doubtful(&d) || most_of(s.largest) >= 0x1p42 ||
+        k.at_low + (k.high - k.low) * (double)l->n >= 0x1p52)
+        return 0;
     mark m = {INFINITY, INFINITY, wanted};
     if (wanted > l->budget) {
-        if (!(k.at_low <= l->budget && l->budget < k.at_high)) {
-            if (deviations == MOST_DEVIATIONS) return 0;
+        double at_high = lane(draw_within(&k, k.high).drawn, 0);
+        if (!(k.at_low <= l->budget && l->budget < at_high)) {
+            int is_cold = !(l->guess >= 0.0);
+            if (is_cold && (deviations == MOST_DEVIATIONS || e.level == INFINITY)) return 0;
             lone cold = *l;
             cold.guess = -1.0;
-            return solve_large(b, in, &cold, l->guess >= 0.0 ? DEVIATIONS : MOST_DEVIATIONS);
+            return solve_large(b, in, &cold, is_cold ? MOST_DEVIATIONS : DEVIATIONS);
         }
-        m = level_within(&k, l->budget);
+        m = level_within(&k, l->budget, at_high);
     }
     powers_out(b, in, l->start, l->n, m.level);
     b->level[g] = m.level;
