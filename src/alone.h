@@ -33,8 +33,10 @@ static void some_powers_out(const wattfill_batch *b, const grid *in, int64_t i, 
 /* The same. People type decimals, so next to all bounds lie on the grid: they are what their own
  * whole number of quanta is in units. Then what is true of quanta is true of units: the power is the
  * level in units clipped to the bounds, and lies on the grid. If it does, it is right: where it is
- * the level, nobody asks for the bounds, and where it is a bound, that one is on the grid. */
-static void powers_out(const wattfill_batch *b, const grid *by, int64_t i, int64_t n, double level)
+ * the level, nobody asks for the bounds, and where it is a bound, that one is on the grid. `past` the
+ * caches they go from an address that is a multiple of a register's size. */
+ALWAYS_INLINE void clipped_out(const wattfill_batch *b, const grid *by, int64_t i, int64_t n,
+                               double level, int past)
 {
     enum { SOME = 4 };
     const grid in = *by; /* a copy, which no store can change */
@@ -50,9 +52,28 @@ static void powers_out(const wattfill_batch *b, const grid *by, int64_t i, int64
             off_grid = unlike(off_grid, clipped[j], units(&in, quanta_down(&in, 0, clipped[j])));
         }
         if (is_unlike(off_grid)) some_powers_out(b, &in, i + k, SOME * LANES, level);
+        else if (past) for (int j = 0; j < SOME; ++j) store_past(power + k + j * LANES, clipped[j]);
         else for (int j = 0; j < SOME; ++j) store(power + k + j * LANES, clipped[j]);
     }
     some_powers_out(b, &in, i + k, n - k, level);
+}
+
+/* Connectors of a batch whose bounds and powers do not stay in a cache of 32 MiB that others use,
+ * too. There, to have memory near before it is written costs as much as to read a bound. */
+enum { FAR = 700000 };
+
+static void powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64_t n, double level)
+{
+    enum { SIZE = sizeof(double) };
+    int64_t beyond = (int64_t)((uintptr_t)(b->power + i) % (LANES * SIZE));
+    int64_t head = beyond ? LANES - beyond / SIZE : 0;
+    if (b->n_connectors < FAR || n < head) {
+        clipped_out(b, in, i, n, level, 0);
+        return;
+    }
+    some_powers_out(b, in, i, head, level);
+    clipped_out(b, in, i + head, n - head, level, 1);
+    SETTLE();
 }
 
 /* Returns 0, with nothing of use written, where the minimums do not fit or a bound may be

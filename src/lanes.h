@@ -27,10 +27,13 @@
 #define APART static __attribute__((noinline))
 /* Have memory near that is to be written soon. */
 #define EXPECT_WRITE(to) __builtin_prefetch(to, 1)
+/* What was stored past the caches is there for others before what is stored from now on. */
+#define SETTLE() _mm_sfence()
 #else
 #define ALWAYS_INLINE static inline
 #define APART static
 #define EXPECT_WRITE(to) ((void)(to))
+#define SETTLE() ((void)0)
 #endif
 
 /* Ask for what is going to be read or written, `ahead` doubles on, be it beyond the end. */
@@ -55,6 +58,8 @@ typedef __mmask8 flags;
 ALWAYS_INLINE lanes all(double x) { return _mm512_set1_pd(x); }
 ALWAYS_INLINE lanes load(const double *from) { return _mm512_loadu_pd(from); }
 ALWAYS_INLINE void store(double *to, lanes x) { _mm512_storeu_pd(to, x); }
+/* Past the caches, to an address that is a multiple of a register's size. */
+ALWAYS_INLINE void store_past(double *to, lanes x) { _mm512_stream_pd(to, x); }
 ALWAYS_INLINE flags first_lanes(int64_t n)
 {
     return (flags)_bzhi_u32(0xff, n > 0 ? (unsigned)n : 0);
@@ -179,6 +184,7 @@ typedef __m256i flags;
 ALWAYS_INLINE lanes all(double x) { return _mm256_set1_pd(x); }
 ALWAYS_INLINE lanes load(const double *from) { return _mm256_loadu_pd(from); }
 ALWAYS_INLINE void store(double *to, lanes x) { _mm256_storeu_pd(to, x); }
+ALWAYS_INLINE void store_past(double *to, lanes x) { _mm256_stream_pd(to, x); }
 ALWAYS_INLINE flags first_lanes(int64_t n)
 {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
@@ -304,6 +310,7 @@ typedef unsigned flags;
 ALWAYS_INLINE lanes all(double x) { return x; }
 ALWAYS_INLINE lanes load(const double *from) { return *from; }
 ALWAYS_INLINE void store(double *to, lanes x) { *to = x; }
+ALWAYS_INLINE void store_past(double *to, lanes x) { *to = x; }
 /* Nobody asks for some of one. */
 ALWAYS_INLINE lanes load_some(const double *from, int64_t n) { return n > 0 ? *from : 0.0; }
 ALWAYS_INLINE void store_some(double *to, int64_t n, lanes x)
