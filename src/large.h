@@ -184,6 +184,22 @@ static mark level_within(const bracket *k, double budget, double at_high)
     return (mark){level, level + 1.0, lane(s.used, 0)};
 }
 
+/* Reasons, a few connectors at a time, so that there is no need for room for the bounds of all. */
+static void reasons_out(const wattfill_batch *b, const grid *in, const lone *l, double level)
+{
+    enum { SOME = 512 };
+    double minimum[SOME + LANES], maximum[SOME + LANES];
+    wattfill_batch rest = *b; /* its arrays of reasons start later and later */
+    for (int64_t k = 0; k < l->n; k += SOME) {
+        pool p = {minimum, maximum, NULL, l->n - k < SOME ? l->n - k : SOME};
+        doubts known = no_doubts();
+        row_in(b, in, PLAIN, level, l->start + k, p.n, minimum, maximum, &known);
+        explain(&rest, &p, l->group, level);
+        rest.reason += SOME;
+        rest.bound_by += SOME;
+    }
+}
+
 /* How far a bracket reaches beyond the sample's level: with three deviations it misses the level
  * once in some hundred groups, which then are looked at once more with twelve. */
 enum { DEVIATIONS = 3, MOST_DEVIATIONS = 12 };
@@ -221,6 +237,7 @@ static int solve_large(const wattfill_batch *b, const grid *in, const lone *l, i
         m = level_within(&k, l->budget, at_high);
     }
     powers_out(b, in, l->start, l->n, m.level);
+    if (b->reason) reasons_out(b, in, l, m.level);
     b->level[g] = m.level;
     b->used[g] = m.used;
     b->needed[g] = least;
