@@ -392,12 +392,12 @@ ALWAYS_INLINE void transpose(lanes row[LANES]) { (void)row; }
 ALWAYS_INLINE double at_least(double x, double bound) { return x > bound ? x : bound; }
 ALWAYS_INLINE double at_most(double x, double bound) { return x < bound ? x : bound; }
 
-/* x + y and x - y by a multiplication by 1. Two of the four units of a Zen core add, round and
- * compare for the larger, the other two multiply: where there is little to multiply, these may as
- * well add. */
+/* x + y and x - y, of registers of 512 bits by a multiplication by 1. Of the four units of a Zen 4
+ * core, which take two cycles for such a register, two add, round and compare for the larger, the
+ * other two multiply: where there is little to multiply, these may as well add. */
 ALWAYS_INLINE lanes plus(lanes x, lanes y)
 {
-#if LANES > 1
+#if LANES == 8
     return add_product(x, y, all(1.0));
 #else
     return x + y;
@@ -405,7 +405,7 @@ ALWAYS_INLINE lanes plus(lanes x, lanes y)
 }
 ALWAYS_INLINE lanes minus(lanes x, lanes y)
 {
-#if LANES > 1
+#if LANES == 8
     return add_product(x, y, all(-1.0));
 #else
     return x - y;

@@ -33,7 +33,7 @@ ALWAYS_INLINE int is_doubtful(const doubts *d)
 
 ALWAYS_INLINE void doubt(doubts *d, lanes low, lanes high, int total)
 {
-    lanes width = high - low;
+    lanes width = minus(high, low);
     d->smallest = smaller(d->smallest, smaller(low, width));
     if (total) d->total += width - width;
 }
@@ -59,9 +59,9 @@ ALWAYS_INLINE void some_in(const grid *by, contents has, lanes level, lanes low,
     /* Whole registers: what follows the row is written later, or never read. */
     store(minimum, least);
     store(maximum, most);
-    s->least += has & (STEPS | GAPS) ? smaller(most, least) : least;
-    s->most += most;
-    s->drawn += smaller(larger(least, level), most);
+    s->least = plus(s->least, has & (STEPS | GAPS) ? smaller(most, least) : least);
+    s->most = plus(s->most, most);
+    s->drawn = plus(s->drawn, smaller(larger(least, level), most));
 }
 
 /* Bring in the bounds of n connectors from index i on. A few more may be overwritten behind
