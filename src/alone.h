@@ -87,9 +87,15 @@ static int solve_alone(const wattfill_batch *b, const grid *in, const lone *l)
     if (!(guess >= 0.0 && guess <= l->budget)) guess = floor(l->budget / (double)n);
     double sliver = sliver_of(n), at = floor(guess) + sliver;
     int plain = l->budget < 0x1p41 && !b->active;
-    row_sums s = plain ? row_in(b, in, PLAIN, at, i, n, p.minimum, p.maximum, &d)
-        : l->budget < 0x1p41 ? row_in(b, in, GAPS, at, i, n, p.minimum, p.maximum, &d)
-                             : row_in(b, in, GAPS | HUGE_BOUNDS, at, i, n, p.minimum, p.maximum, &d);
+    row_sums s;
+    if (plain && b->n_connectors >= FAR)
+        s = row_in(b, in, PLAIN | AWAY, at, i, n, p.minimum, p.maximum, &d);
+    else if (plain)
+        s = row_in(b, in, PLAIN, at, i, n, p.minimum, p.maximum, &d);
+    else if (l->budget < 0x1p41)
+        s = row_in(b, in, GAPS, at, i, n, p.minimum, p.maximum, &d);
+    else
+        s = row_in(b, in, GAPS | HUGE_BOUNDS, at, i, n, p.minimum, p.maximum, &d);
     double least = sum(s.least), most = sum(s.most), level = INFINITY, used = most;
     if (is_doubtful(&d) || least > l->budget) return 0;
     if (most > l->budget) {

@@ -29,8 +29,8 @@ ALWAYS_INLINE estimate sample(const wattfill_batch *b, const grid *in, const lon
     doubts unread = no_doubts();
     lanes least = all(0.0), most = all(0.0);
     for (int64_t r = 0; r < n_runs; ++r) {
-        row_sums s = row_in(b, in, GAPS, 0.0, l->start + r * stride, RUN, l->minimum + r * RUN,
-                            l->maximum + r * RUN, &unread);
+        row_sums s = row_in(b, in, PLAIN | AWAY, 0.0, l->start + r * stride, RUN,
+                            l->minimum + r * RUN, l->maximum + r * RUN, &unread);
         least += s.least;
         most += s.most;
     }
@@ -193,7 +193,7 @@ static void reasons_out(const wattfill_batch *b, const grid *in, const lone *l, 
     for (int64_t k = 0; k < l->n; k += SOME) {
         pool p = {minimum, maximum, NULL, l->n - k < SOME ? l->n - k : SOME};
         doubts known = no_doubts();
-        row_in(b, in, PLAIN, level, l->start + k, p.n, minimum, maximum, &known);
+        row_in(b, in, PLAIN | AWAY, level, l->start + k, p.n, minimum, maximum, &known);
         explain(&rest, &p, l->group, level);
         rest.reason += SOME;
         rest.bound_by += SOME;
