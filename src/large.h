@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Large groups: more connectors than the nearer caches hold, so that each look at all of them costs.
- * They are looked at twice. A sample says between which two levels the one we look for lies; the
- * first look settles everybody whose bounds do not lie between these, and keeps the few others to
- * search among; the second writes the powers.
+ * Large groups: more connectors than the nearer caches hold, so that each look at all of them
+ * costs. They are looked at twice. A sample says between which two levels the one we look for lies;
+ * the first look adds up everybody, and keeps the few bounds that lie between these to search
+ * among; the second writes the powers.
  */
 #ifndef WATTFILL_LARGE_H
 #define WATTFILL_LARGE_H
@@ -86,8 +86,9 @@ typedef struct {
     int64_t rising;
 } look_sums;
 
-/* Nobody can foresee who has a bound in the bracket, and a branch that is taken wrongly now and then
- * costs more than all else here. So a look first writes down which registers of a block have one. */
+/* Nobody can foresee who has a bound in the bracket, and a branch that is taken wrongly now and
+ * then costs more than all else here. So a look first writes down which registers of a block have
+ * one. */
 enum { BLOCK_REGISTERS = 64 };
 
 typedef struct {
