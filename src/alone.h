@@ -33,8 +33,8 @@ static void some_powers_out(const wattfill_batch *b, const grid *in, int64_t i, 
 /* The same. People type decimals, so next to all bounds lie on the grid: they are what their own
  * whole number of quanta is in units. Then what is true of quanta is true of units: the power is
  * the level in units clipped to the bounds, and lies on the grid. If it does, it is right: where it
- * is the level, nobody asks for the bounds, and where it is a bound, that one is on the grid. `past`
- * the caches they go from an address that is a multiple of a register's size. */
+ * is the level, nobody asks for the bounds, and where it is a bound, that one is on the grid.
+ * `past` the caches they go from an address that is a multiple of a register's size. */
 ALWAYS_INLINE void clipped_out(const wattfill_batch *b, const grid *by, int64_t i, int64_t n,
                                double level, int past)
 {
@@ -88,7 +88,7 @@ static int solve_alone(const wattfill_batch *b, const grid *in, const lone *l)
     double sliver = sliver_of(n), at = floor(guess) + sliver;
     int plain = l->budget < 0x1p41 && !b->active;
     row_sums s;
-    if (plain && b->n_connectors >= FAR)
+    if (LANES > 1 && plain && b->n_connectors >= FAR)
         s = row_in(b, in, PLAIN | AWAY, at, i, n, p.minimum, p.maximum, &d);
     else if (plain)
         s = row_in(b, in, PLAIN, at, i, n, p.minimum, p.maximum, &d);
