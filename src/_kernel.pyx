@@ -54,77 +54,122 @@ cdef int64_t solve_batch(
 cdef enum:
     # Connectors below which a thread, which takes some 20 microseconds to start and to end, is
     # not worth it: to solve them, and to look at their bounds alone.
-    LEAST_PART = 16384
+    LEAST_SHARE = 16384
     LEAST_LOOK = 131072
-    # Parts for each thread, so that one which is slow or comes late leaves its share to others.
-    PARTS_PER_THREAD = 16
+    # A thread takes a part of what is left, so that in the end, when one waits for another, parts
+    # are small: one of so many for each thread, and so many connectors at least.
+    PARTS_PER_THREAD = 4
+    LEAST_PART = 4096
+    # Connectors of a group whose powers are not written before all of its bounds were looked at.
+    LATE = 1024
     # Doubles of scratch on the stack: enough for a small batch, which malloc would slow down.
     SMALL_SCRATCH = 2048
 
 
-# What is there to be done, and where it has got to.
+# What is there to be done, and where it has got to. Bounds are looked at, trees solved, or one
+# after the other: then nothing is solved before all bounds were looked at.
 cdef struct Crew:
     const wattfill_batch *batch
-    bint solves                 # or looks for malformed connectors
-    int64_t part                # connectors in a part, at least
-    int64_t end                 # of places to solve, or of connectors to look at
+    int64_t n_threads
     char *scratch               # a piece for each thread
     size_t scratch_size         # of one piece
     PyThread_type_lock turn     # guards what follows
+    bint solves                 # or looks for malformed connectors
+    bint solves_next
     int64_t next                # first that nobody has taken
+    int64_t end                 # of places to solve, or of connectors to look at
+    int64_t n_left              # connectors that nobody has taken
+    int64_t n_taken             # parts that somebody works on
     int64_t malformed
     int64_t n_started, n_working
+    PyThread_type_lock looked   # held until all bounds were looked at
     PyThread_type_lock over     # held until nobody works
 
 
-cdef int64_t end_of_part(const Crew *crew, int64_t start) noexcept nogil:
-    """Return where a part from here ends: between trees, if it is to be solved."""
+cdef int64_t take_part(Crew *crew) noexcept nogil:
+    """Take a part and return where it ends: between trees, if it is to be solved."""
     cdef const wattfill_batch *b = crew.batch
-    cdef int64_t low = start + 1, high = crew.end, left = crew.part, middle, g
+    cdef int64_t start = crew.next, stop = start, low = start + 1, high = crew.end, middle, g
+    cdef int64_t n = max(<int64_t> LEAST_PART, crew.n_left // (PARTS_PER_THREAD * crew.n_threads))
     if not crew.solves:
-        return min(start + crew.part, crew.end)
-    if b.order == NULL:
+        stop = min(start + n, crew.end)
+        n = stop - start
+    elif b.order == NULL:
         while low < high:
             middle = low + (high - low) // 2
-            if b.offsets[middle] - b.offsets[start] < crew.part:
+            if b.offsets[middle] - b.offsets[start] < n:
                 low = middle + 1
             else:
                 high = middle
-        return low
-    for low in range(start, crew.end):
-        g = b.order[low]
-        left -= b.offsets[g + 1] - b.offsets[g]
-        if b.up[low] < 0 and left <= 0:
-            return low + 1
-    return crew.end
+        stop = low
+        n = b.offsets[stop] - b.offsets[start]
+    else:
+        middle = 0
+        while stop < crew.end and (middle < n or b.up[stop - 1] >= 0):
+            g = b.order[stop]
+            middle += b.offsets[g + 1] - b.offsets[g]
+            stop += 1
+        n = middle
+    crew.next = stop
+    crew.n_left -= n
+    crew.n_taken += 1
+    return stop
 
 
-cdef int64_t do_part(const Crew *crew, int64_t start, int64_t stop, void *scratch) noexcept nogil:
+cdef int64_t do_part(
+    const wattfill_batch *b, bint solves, int64_t start, int64_t stop, void *scratch
+) noexcept nogil:
     """Return -1, or a malformed connector."""
-    cdef const wattfill_batch *b = crew.batch
     cdef int64_t malformed
-    if crew.solves:
+    if solves:
         return wattfill_solve(b, start, stop, scratch)
     malformed = wattfill_first_malformed(stop - start, b.minimum + start, b.maximum + start)
     return malformed if malformed < 0 else start + malformed
 
 
-cdef void work(void *argument) noexcept nogil:
+cdef void do_parts(Crew *crew, void *scratch) noexcept nogil:
     """Do part after part, until none is left or a connector turned out to be malformed."""
-    cdef Crew *crew = <Crew *> argument
     cdef int64_t start, stop, malformed
+    cdef bint solves = crew.solves
+    while crew.malformed < 0 and crew.solves == solves and crew.next < crew.end:
+        start = crew.next
+        stop = take_part(crew)
+        PyThread_release_lock(crew.turn)
+        malformed = do_part(crew.batch, solves, start, stop, scratch)
+        PyThread_acquire_lock(crew.turn, WAIT_LOCK)
+        crew.n_taken -= 1
+        if malformed >= 0:
+            crew.malformed = malformed
+
+
+cdef void look_first(Crew *crew) noexcept nogil:
+    """Look at bounds with the others, until all were looked at.
+
+    Nobody waits for a thread that comes late: it finds nothing left to look at.
+    """
+    do_parts(crew, NULL)
+    if crew.solves:
+        return
+    if crew.n_taken == 0:
+        crew.solves = True
+        crew.next, crew.end, crew.n_left = 0, crew.batch.n_groups, crew.batch.n_connectors
+        PyThread_release_lock(crew.looked)
+        return
+    PyThread_release_lock(crew.turn)
+    PyThread_acquire_lock(crew.looked, WAIT_LOCK)
+    PyThread_release_lock(crew.looked)
+    PyThread_acquire_lock(crew.turn, WAIT_LOCK)
+
+
+cdef void work(void *argument) noexcept nogil:
+    cdef Crew *crew = <Crew *> argument
     cdef bint last
     PyThread_acquire_lock(crew.turn, WAIT_LOCK)
     cdef char *scratch = crew.scratch + crew.n_started * crew.scratch_size
     crew.n_started += 1
-    while crew.malformed < 0 and crew.next < crew.end:
-        start = crew.next
-        stop = crew.next = end_of_part(crew, start)
-        PyThread_release_lock(crew.turn)
-        malformed = do_part(crew, start, stop, scratch)
-        PyThread_acquire_lock(crew.turn, WAIT_LOCK)
-        if malformed >= 0:
-            crew.malformed = malformed
+    if crew.solves_next and not crew.solves:
+        look_first(crew)
+    do_parts(crew, scratch)
     crew.n_working -= 1
     last = crew.n_working == 0
     PyThread_release_lock(crew.turn)
@@ -132,16 +177,18 @@ cdef void work(void *argument) noexcept nogil:
         PyThread_release_lock(crew.over)
 
 
-cdef void work_together(Crew *crew, int64_t n_threads) noexcept nogil:
+cdef void work_together(Crew *crew) noexcept nogil:
     """Let this thread and up to n_threads - 1 others do all parts."""
     cdef int64_t i
+    if crew.solves_next and not crew.solves:
+        PyThread_acquire_lock(crew.looked, WAIT_LOCK)
     PyThread_acquire_lock(crew.over, WAIT_LOCK)
-    crew.n_working = n_threads
-    for i in range(1, n_threads):
+    crew.n_working = crew.n_threads
+    for i in range(1, crew.n_threads):
         if PyThread_start_new_thread(work, crew) == PYTHREAD_INVALID_THREAD_ID:
             # There is no other thread to be had: those that there are do its part.
             PyThread_acquire_lock(crew.turn, WAIT_LOCK)
-            crew.n_working -= n_threads - i
+            crew.n_working -= crew.n_threads - i
             PyThread_release_lock(crew.turn)
             break
     work(crew)
@@ -149,45 +196,76 @@ cdef void work_together(Crew *crew, int64_t n_threads) noexcept nogil:
     PyThread_release_lock(crew.over)
 
 
-cdef int64_t run(const wattfill_batch *batch, bint solves, int64_t n_threads) noexcept nogil:
+cdef int64_t run(
+    const wattfill_batch *batch, bint looks, bint solves, int64_t n_threads
+) noexcept nogil:
     """Do all parts, by several threads if there are as many parts."""
     cdef double small[SMALL_SCRATCH]
     cdef size_t scratch_size = wattfill_scratch_size(batch) if solves else 0
     cdef int64_t n = batch.n_connectors
     # A tree is not parted.
-    cdef int64_t least = max(<int64_t> LEAST_PART, batch.most_connectors) if solves else LEAST_LOOK
+    cdef int64_t least = max(<int64_t> LEAST_SHARE, batch.most_connectors) if solves else LEAST_LOOK
+    cdef int64_t malformed
     cdef Crew crew
-    crew.batch = batch
-    crew.solves = solves
-    crew.end = batch.n_groups if solves else n
-    crew.malformed = NO_MEMORY
     n_threads = max(<int64_t> 1, min(n_threads, (n + least - 1) // least))
+    if n_threads == 1 and looks:
+        malformed = do_part(batch, False, 0, n, NULL)
+        if malformed >= 0 or not solves:
+            return malformed
     if n_threads == 1 and scratch_size <= sizeof(small):
-        return do_part(&crew, 0, crew.end, small)
+        return do_part(batch, True, 0, batch.n_groups, small)
 
-    crew.part = max(<int64_t> LEAST_PART, n // (PARTS_PER_THREAD * n_threads))
+    crew.batch = batch
+    crew.n_threads = n_threads
+    crew.solves, crew.solves_next = not looks, solves
+    crew.next = crew.n_taken = crew.n_started = 0
+    crew.end, crew.n_left = n if looks else batch.n_groups, n
+    crew.malformed = NO_MEMORY
     crew.scratch_size = (scratch_size + 63) // 64 * 64      # a cache line belongs to one thread
     crew.scratch = <char *> PyMem_RawMalloc(n_threads * crew.scratch_size)
-    crew.next = crew.n_started = 0
+    if n_threads == 1:
+        if crew.scratch != NULL:
+            crew.malformed = do_part(batch, True, 0, batch.n_groups, crew.scratch)
+        PyMem_RawFree(crew.scratch)
+        return crew.malformed
     crew.turn = PyThread_allocate_lock()
+    crew.looked = PyThread_allocate_lock()
     crew.over = PyThread_allocate_lock()
-    if crew.scratch != NULL and crew.turn != NULL and crew.over != NULL:
+    if crew.scratch != NULL and crew.turn != NULL and crew.looked != NULL and crew.over != NULL:
         crew.malformed = -1
-        work_together(&crew, n_threads)
+        work_together(&crew)
     PyMem_RawFree(crew.scratch)
     if crew.turn != NULL:
         PyThread_free_lock(crew.turn)
+    if crew.looked != NULL:
+        PyThread_free_lock(crew.looked)
     if crew.over != NULL:
         PyThread_free_lock(crew.over)
     return crew.malformed
 
 
 cdef int64_t screen_all(const wattfill_batch *batch, int64_t n_threads) noexcept nogil:
-    return run(batch, False, n_threads)
+    return run(batch, True, False, n_threads)
 
 
 cdef int64_t solve_all(const wattfill_batch *batch, int64_t n_threads) noexcept nogil:
-    return run(batch, True, n_threads)
+    return run(batch, False, True, n_threads)
+
+
+cdef int64_t solve_sound(const wattfill_batch *batch, int64_t n_threads) noexcept nogil:
+    cdef wattfill_batch sole
+    cdef double level = 0.0, usable = 0.0, used = 0.0, needed = 0.0
+    cdef int64_t malformed
+    if batch.n_groups != 1 or batch.n_connectors <= LATE or batch.reason != NULL:
+        return run(batch, True, True, n_threads)
+    sole = batch[0]
+    sole.level, sole.usable, sole.used, sole.needed = &level, &usable, &used, &needed
+    malformed = run(&sole, False, True, 1)
+    if malformed == -1:
+        batch.level[0], batch.usable[0], batch.used[0], batch.needed[0] = (
+            level, usable, used, needed
+        )
+    return malformed
 
 
 def is_checked():

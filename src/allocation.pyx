@@ -20,7 +20,7 @@ from libc.stdint cimport int64_t, uint8_t
 from libc.string cimport memcmp, memmove
 
 from wattfill._kernel cimport (
-    NO_MEMORY, are_within, plant_batch, screen_all, solve_all, wattfill_batch,
+    NO_MEMORY, are_within, plant_batch, screen_all, solve_all, solve_sound, wattfill_batch,
 )
 
 from wattfill import _arrow, _validate
@@ -411,6 +411,18 @@ cdef class _Batch:
             raise MemoryError
         return malformed
 
+    cdef int64_t solve_sound(self) except -2:
+        """Solve all groups, but write nothing if the bounds of a connector are malformed."""
+        cdef int64_t malformed
+        if self.is_quick():
+            malformed = solve_sound(&self.c, 1)
+        else:
+            with nogil:
+                malformed = solve_sound(&self.c, self.n_threads)
+        if malformed == NO_MEMORY:
+            raise MemoryError
+        return malformed
+
     cdef _Batch apart(self):
         """Return the same batch, from copies of the arrays."""
         batch = <_Batch> _Batch.__new__(_Batch)
@@ -598,10 +610,15 @@ cdef class Allocation:
             and (batch.reads_from(self._reason) or batch.reads_from(self._bound_by))
         )
 
-    cdef int answer(self, _Batch batch) except -1:
-        """Solve the batch into the arrays."""
+    cdef int answer(self, _Batch batch, bint keeps) except -1:
+        """Solve the batch into the arrays; `keeps` what is there if the batch is refused."""
         cdef wattfill_batch *c = &batch.c
-        memmove(address(self.offsets), c.offsets, (c.n_groups + 1) * sizeof(int64_t))
+        cdef size_t size = (c.n_groups + 1) * sizeof(int64_t)
+        if keeps and memcmp(address(self.offsets), c.offsets, size):
+            if batch.screen() >= 0:
+                _validate.refuse_bounds(batch.minimum, batch.maximum)
+            keeps = False
+        memmove(address(self.offsets), c.offsets, size)
         # While the kernel works, another thread may change the array that was passed.
         c.offsets = <int64_t *> address(self.offsets)
         c.power = <double *> address(self.power)
@@ -609,7 +626,7 @@ cdef class Allocation:
         c.usable = <double *> address(self.usable)
         c.used = <double *> address(self.used)
         c.needed = <double *> address(self.needed)
-        if batch.solve() >= 0:
+        if (batch.solve_sound() if keeps else batch.solve()) >= 0:
             _validate.refuse_bounds(batch.minimum, batch.maximum)
         self.asked = batch
         return 0
@@ -915,12 +932,9 @@ def allocate(
     if out is None:
         result = Allocation.__new__(Allocation)
         result.make_room(n, n_groups, batch.resolution)
-        result.answer(batch)
+        result.answer(batch, False)
         return result
 
-    # While the kernel writes to `out` is too late to find that it should not have.
-    if batch.screen() >= 0:
-        _validate.refuse_bounds(batch.minimum, batch.maximum)
     if not isinstance(out, Allocation):
         _validate.refuse_out(out)
     result = out
@@ -929,5 +943,5 @@ def allocate(
             result.check_room(n, n_groups, batch.resolution)
         if result.is_read_by(batch):
             batch = batch.apart()
-        result.answer(batch)
+        result.answer(batch, True)
     return result

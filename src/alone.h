@@ -16,6 +16,66 @@ typedef struct {
     double *minimum, *maximum;
 } lone;
 
+/* The powers of n connectors from index i on at a level. */
+static void some_powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64_t n,
+                            double level)
+{
+    for (int64_t k = 0; k < n; k += LANES) {
+        int64_t left = n - k;
+        lanes low = get(b->minimum + i + k, left), high = get(b->maximum + i + k, left);
+        lanes least, most;
+        bounds_in(in, 0, 0, low, high, &least, &most);
+        lanes q = smaller(larger(least, all(level)), most);
+        put(b->power + i + k, left, power_within(in, low, high, q));
+    }
+}
+
+/* The same. People type decimals, so next to all bounds lie on the grid: they are what their own
+ * whole number of quanta is in units. Then what is true of quanta is true of units: the power is
+ * the level in units clipped to the bounds, and lies on the grid. If it does, it is right: where it
+ * is the level, nobody asks for the bounds, and where it is a bound, that one is on the grid.
+ * `past` the caches they go from an address that is a multiple of a register's size. */
+ALWAYS_INLINE void clipped_out(const wattfill_batch *b, const grid *by, int64_t i, int64_t n,
+                               double level, int past)
+{
+    enum { SOME = 4 };
+    const grid in = *by; /* a copy, which no store can change */
+    const double *low = b->minimum + i, *high = b->maximum + i;
+    double *power = b->power + i;
+    lanes at = level < INFINITY ? units(&in, all(level)) : all(INFINITY);
+    int64_t k = 0;
+    for (; k + SOME * LANES <= n; k += SOME * LANES) {
+        lanes clipped[SOME], off_grid = all(0.0);
+        for (int j = 0; j < SOME; ++j) {
+            lanes x = larger(load(low + k + j * LANES), at);
+            clipped[j] = smaller(load(high + k + j * LANES), x);
+            off_grid = unlike(off_grid, clipped[j], units(&in, quanta_down(&in, 0, clipped[j])));
+        }
+        if (is_unlike(off_grid)) some_powers_out(b, &in, i + k, SOME * LANES, level);
+        else if (past) for (int j = 0; j < SOME; ++j) store_past(power + k + j * LANES, clipped[j]);
+        else for (int j = 0; j < SOME; ++j) store(power + k + j * LANES, clipped[j]);
+    }
+    some_powers_out(b, &in, i + k, n - k, level);
+}
+
+/* Connectors of a batch whose bounds and powers do not stay in a cache of 32 MiB that others use,
+ * too. There, to have memory near before it is written costs as much as to read a bound. */
+enum { FAR = 700000 };
+
+static void powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64_t n, double level)
+{
+    enum { SIZE = sizeof(double) };
+    int64_t beyond = (int64_t)((uintptr_t)(b->power + i) % (LANES * SIZE));
+    int64_t head = beyond ? LANES - beyond / SIZE : 0;
+    if (b->n_connectors < FAR || n < head) {
+        clipped_out(b, in, i, n, level, 0);
+        return;
+    }
+    some_powers_out(b, in, i, head, level);
+    clipped_out(b, in, i + head, n - head, level, 1);
+    SETTLE();
+}
+
 /* Returns 0, with nothing of use written, where the minimums do not fit or a bound may be
  * malformed. Levels and sums go out in grains. */
 static int solve_alone(const wattfill_batch *b, const grid *in, const lone *l)
@@ -26,9 +86,16 @@ static int solve_alone(const wattfill_batch *b, const grid *in, const lone *l)
     double guess = l->guess;
     if (!(guess >= 0.0 && guess <= l->budget)) guess = floor(l->budget / (double)n);
     double sliver = sliver_of(n), at = floor(guess) + sliver;
-    row_sums s = l->budget < 0x1p41
-        ? row_in(b, in, GAPS, at, i, n, p.minimum, p.maximum, &d)
-        : row_in(b, in, GAPS | HUGE_BOUNDS, at, i, n, p.minimum, p.maximum, &d);
+    int plain = l->budget < 0x1p41 && !b->active;
+    row_sums s;
+    if (LANES > 1 && plain && b->n_connectors >= FAR)
+        s = row_in(b, in, PLAIN | AWAY, at, i, n, p.minimum, p.maximum, &d);
+    else if (plain)
+        s = row_in(b, in, PLAIN, at, i, n, p.minimum, p.maximum, &d);
+    else if (l->budget < 0x1p41)
+        s = row_in(b, in, GAPS, at, i, n, p.minimum, p.maximum, &d);
+    else
+        s = row_in(b, in, GAPS | HUGE_BOUNDS, at, i, n, p.minimum, p.maximum, &d);
     double least = sum(s.least), most = sum(s.most), level = INFINITY, used = most;
     if (is_doubtful(&d) || least > l->budget) return 0;
     if (most > l->budget) {
@@ -38,7 +105,11 @@ static int solve_alone(const wattfill_batch *b, const grid *in, const lone *l)
         level = m.level;
         used = level > 0.0 ? m.used : least;
     }
-    row_out(b, in, EQUAL, GAPS, &p, i, level);
+    /* Where an instruction rounds, it costs less to find the bounds on the grid than to read them
+     * in grains once more. */
+    if (plain && LANES > 1) powers_out(b, in, i, n, level);
+    else if (plain) row_out(b, in, EQUAL, PLAIN, &p, i, level);
+    else row_out(b, in, EQUAL, GAPS, &p, i, level);
     if (b->reason) explain(b, &p, g, level);
     b->level[g] = level;
     b->used[g] = used;

@@ -36,7 +36,7 @@ ALWAYS_INLINE lanes quanta_down(const grid *by, int all_sizes, lanes x)
         y = smaller(all(BEYOND), y);
         reach = larger(y * all(0x1p-52), reach);
     }
-    return whole_below(y + reach);
+    return whole_below(plus(y, reach));
 }
 
 ALWAYS_INLINE lanes quanta_up(const grid *by, int all_sizes, lanes x)
@@ -46,7 +46,7 @@ ALWAYS_INLINE lanes quanta_up(const grid *by, int all_sizes, lanes x)
         y = smaller(all(BEYOND), y);
         reach = larger(y * all(0x1p-52), reach);
     }
-    return whole_above(y - reach);
+    return whole_above(minus(y, reach));
 }
 
 /* Whole steps at or below q quanta, and at or above. Below 2**42 quanta the rounding error of a

@@ -27,10 +27,13 @@
 #define APART static __attribute__((noinline))
 /* Have memory near that is to be written soon. */
 #define EXPECT_WRITE(to) __builtin_prefetch(to, 1)
+/* What was stored past the caches is there for others before what is stored from now on. */
+#define SETTLE() _mm_sfence()
 #else
 #define ALWAYS_INLINE static inline
 #define APART static
 #define EXPECT_WRITE(to) ((void)(to))
+#define SETTLE() ((void)0)
 #endif
 
 /* Ask for what is going to be read or written, `ahead` doubles on, be it beyond the end. */
@@ -55,6 +58,8 @@ typedef __mmask8 flags;
 ALWAYS_INLINE lanes all(double x) { return _mm512_set1_pd(x); }
 ALWAYS_INLINE lanes load(const double *from) { return _mm512_loadu_pd(from); }
 ALWAYS_INLINE void store(double *to, lanes x) { _mm512_storeu_pd(to, x); }
+/* Past the caches, to an address that is a multiple of a register's size. */
+ALWAYS_INLINE void store_past(double *to, lanes x) { _mm512_stream_pd(to, x); }
 ALWAYS_INLINE flags first_lanes(int64_t n)
 {
     return (flags)_bzhi_u32(0xff, n > 0 ? (unsigned)n : 0);
@@ -98,6 +103,23 @@ ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no)
 }
 ALWAYS_INLINE lanes as_doubles(integers x) { return _mm512_cvtepi64_pd(x); }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
+/* Store some lanes side by side, and anything in what is left of a register. */
+ALWAYS_INLINE void pack(double *to, unsigned which, lanes x)
+{
+    store(to, _mm512_maskz_compress_pd((flags)which, x));
+}
+ALWAYS_INLINE int n_set(unsigned which) { return __builtin_popcount(which); }
+/* Not all bits 0 where x and y do not have the same bits, or have not had so far. */
+ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
+{
+    __m512i other = _mm512_xor_si512(_mm512_castpd_si512(x), _mm512_castpd_si512(y));
+    return _mm512_castsi512_pd(_mm512_or_si512(_mm512_castpd_si512(so_far), other));
+}
+ALWAYS_INLINE int is_unlike(lanes so_far)
+{
+    __m512i i = _mm512_castpd_si512(so_far);
+    return _mm512_test_epi64_mask(i, i) != 0;
+}
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
 {
     return _mm_test_epi8_mask(_mm_loadl_epi64((const __m128i *)from), _mm_set1_epi8(-1)) & 0xff;
@@ -162,6 +184,7 @@ typedef __m256i flags;
 ALWAYS_INLINE lanes all(double x) { return _mm256_set1_pd(x); }
 ALWAYS_INLINE lanes load(const double *from) { return _mm256_loadu_pd(from); }
 ALWAYS_INLINE void store(double *to, lanes x) { _mm256_storeu_pd(to, x); }
+ALWAYS_INLINE void store_past(double *to, lanes x) { _mm256_stream_pd(to, x); }
 ALWAYS_INLINE flags first_lanes(int64_t n)
 {
     return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
@@ -224,6 +247,28 @@ ALWAYS_INLINE unsigned bits(flags f)
 {
     return (unsigned)_mm256_movemask_pd(_mm256_castsi256_pd(f));
 }
+ALWAYS_INLINE void pack(double *to, unsigned which, lanes x)
+{
+#define FROM(i, j, k, l) {2 * i, 2 * i + 1, 2 * j, 2 * j + 1, 2 * k, 2 * k + 1, 2 * l, 2 * l + 1}
+    static const int32_t halves[16][8] = {
+        FROM(0, 0, 0, 0), FROM(0, 0, 0, 0), FROM(1, 0, 0, 0), FROM(0, 1, 0, 0),
+        FROM(2, 0, 0, 0), FROM(0, 2, 0, 0), FROM(1, 2, 0, 0), FROM(0, 1, 2, 0),
+        FROM(3, 0, 0, 0), FROM(0, 3, 0, 0), FROM(1, 3, 0, 0), FROM(0, 1, 3, 0),
+        FROM(2, 3, 0, 0), FROM(0, 2, 3, 0), FROM(1, 2, 3, 0), FROM(0, 1, 2, 3)};
+#undef FROM
+    __m256i from = _mm256_loadu_si256((const __m256i *)halves[which]);
+    store(to, _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(x), from)));
+}
+ALWAYS_INLINE int n_set(unsigned which) { return __builtin_popcount(which); }
+ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
+{
+    return _mm256_or_pd(so_far, _mm256_xor_pd(x, y));
+}
+ALWAYS_INLINE int is_unlike(lanes so_far)
+{
+    __m256i i = _mm256_castpd_si256(so_far);
+    return !_mm256_testz_si256(i, i);
+}
 ALWAYS_INLINE lanes next_double(lanes x)
 {
     return _mm256_castsi256_pd(_mm256_castpd_si256(x) + 1);
@@ -265,6 +310,7 @@ typedef unsigned flags;
 ALWAYS_INLINE lanes all(double x) { return x; }
 ALWAYS_INLINE lanes load(const double *from) { return *from; }
 ALWAYS_INLINE void store(double *to, lanes x) { *to = x; }
+ALWAYS_INLINE void store_past(double *to, lanes x) { *to = x; }
 /* Nobody asks for some of one. */
 ALWAYS_INLINE lanes load_some(const double *from, int64_t n) { return n > 0 ? *from : 0.0; }
 ALWAYS_INLINE void store_some(double *to, int64_t n, lanes x)
@@ -307,6 +353,17 @@ ALWAYS_INLINE integers higher(integers x, integers y) { return x > y ? x : y; }
 ALWAYS_INLINE integers choose_integers(flags f, integers yes, integers no) { return f ? yes : no; }
 ALWAYS_INLINE lanes as_doubles(integers x) { return (double)x; }
 ALWAYS_INLINE unsigned bits(flags f) { return f; }
+ALWAYS_INLINE void pack(double *to, unsigned which, lanes x)
+{
+    (void)which;
+    *to = x;
+}
+ALWAYS_INLINE int n_set(unsigned which) { return (int)which; }
+ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
+{
+    return x == y && (signbit(x) != 0) == (signbit(y) != 0) ? so_far : 1.0;
+}
+ALWAYS_INLINE int is_unlike(lanes so_far) { return so_far != 0.0; }
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8]) { return from[0] != 0; }
 ALWAYS_INLINE lanes doubles_on(lanes x, int64_t n)
 {
@@ -334,6 +391,26 @@ ALWAYS_INLINE void transpose(lanes row[LANES]) { (void)row; }
 
 ALWAYS_INLINE double at_least(double x, double bound) { return x > bound ? x : bound; }
 ALWAYS_INLINE double at_most(double x, double bound) { return x < bound ? x : bound; }
+
+/* x + y and x - y, of registers of 512 bits by a multiplication by 1. Of the four units of a Zen 4
+ * core, which take two cycles for such a register, two add, round and compare for the larger, the
+ * other two multiply: where there is little to multiply, these may as well add. */
+ALWAYS_INLINE lanes plus(lanes x, lanes y)
+{
+#if LANES == 8
+    return add_product(x, y, all(1.0));
+#else
+    return x + y;
+#endif
+}
+ALWAYS_INLINE lanes minus(lanes x, lanes y)
+{
+#if LANES == 8
+    return add_product(x, y, all(-1.0));
+#else
+    return x - y;
+#endif
+}
 
 /* All lanes, or the first n where n is less; the others are 0, or stay. */
 ALWAYS_INLINE lanes get(const double *from, int64_t n)

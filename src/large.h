@@ -1,25 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Large groups: more connectors than the caches hold, so that each look at all of them costs. They
- * are looked at twice. A sample says between which two levels the one we look for lies; the
- * first look settles everybody whose bounds do not lie between these, and keeps the few others to
- * search among; the second writes the powers.
+ * Large groups: more connectors than the nearer caches hold, so that each look at all of them
+ * costs. They are looked at twice. A sample says between which two levels the one we look for lies;
+ * the first look adds up everybody, and keeps the few bounds that lie between these to search
+ * among; the second writes the powers.
  */
 #ifndef WATTFILL_LARGE_H
 #define WATTFILL_LARGE_H
 
 #include "alone.h"
 
-/* Connectors of a large group, at least. Bounds in grains of more do not stay in a cache of 1
- * MiB or 2 MiB; measured, the two ways take the same time at about this size. */
-enum { LARGE = 100000 };
+/* Connectors of a large group, at least. Powers and bounds, as they are and in grains, of more do
+ * not stay in a cache of 1 MiB; measured, the two ways take the same time at about this size. */
+enum { LARGE = 30000 };
 
 /* What a sample says of a level: the level, and how far off it may well be. */
 typedef struct {
     double level, error;
 } estimate;
 
-enum { RUN = 8 }; /* neighbours of whom the sample has all or none */
+enum { RUN = 16 }; /* neighbours of whom the sample has all or none */
 
 /* Solve for about n^(2/3) connectors, and their part of the budget. */
 ALWAYS_INLINE estimate sample(const wattfill_batch *b, const grid *in, const lone *l)
@@ -29,8 +29,8 @@ ALWAYS_INLINE estimate sample(const wattfill_batch *b, const grid *in, const lon
     doubts unread = no_doubts();
     lanes least = all(0.0), most = all(0.0);
     for (int64_t r = 0; r < n_runs; ++r) {
-        row_sums s = row_in(b, in, GAPS, 0.0, l->start + r * stride, RUN, l->minimum + r * RUN,
-                            l->maximum + r * RUN, &unread);
+        row_sums s = row_in(b, in, PLAIN | AWAY, 0.0, l->start + r * stride, RUN,
+                            l->minimum + r * RUN, l->maximum + r * RUN, &unread);
         least += s.least;
         most += s.most;
     }
@@ -50,80 +50,134 @@ ALWAYS_INLINE estimate sample(const wattfill_batch *b, const grid *in, const lon
     return (estimate){level, sqrt(sum(squares)) / at_least(sum(d.slope), 1.0)};
 }
 
-/* Between two levels. */
+/* What all draw between two levels: a line that bends where somebody's minimum or maximum lies. Who
+ * has neither there needs no further look. */
 typedef struct {
-    double low, high;       /* the levels */
-    double at_low, at_high; /* sums of what all draw at these */
-    pool open;              /* those who have a bound between them */
+    double low, high;     /* the levels */
+    double at_low, slope; /* what is drawn at `low`, and how many draw more above it */
+    double *starts;       /* minimums between the levels: from there on one more draws more */
+    double *stops;        /* maximums */
+    int64_t n_starts, n_stops;
 } bracket;
+
+/* What is drawn at a level within the bracket, and how many draw more above it. */
+ALWAYS_INLINE draw draw_within(const bracket *k, double level)
+{
+    lanes at = all(level), next = all(level + 1.0), one = all(1.0);
+    lanes more = all(0.0), less = more, started = more, stopped = more;
+    for (int64_t j = 0; j < k->n_starts; j += LANES) {
+        lanes from = load(k->starts + j);
+        more += larger(at - from, all(0.0));
+        started += only(is_above(next, from), one);
+    }
+    for (int64_t j = 0; j < k->n_stops; j += LANES) {
+        lanes to = load(k->stops + j);
+        less += larger(at - to, all(0.0));
+        stopped += only(is_above(next, to), one);
+    }
+    return (draw){.drawn = all(k->at_low + k->slope * (level - k->low) + sum(more) - sum(less)),
+                  .slope = all(k->slope + sum(started) - sum(stopped))};
+}
 
 /* Sums over all. */
 typedef struct {
-    lanes at_low, at_high, least, wanted, largest;
+    lanes at_low, least, wanted;
+    lanes largest; /* of the sums of maximums in a block: no maximum is larger */
+    int64_t rising;
 } look_sums;
 
-/* Add up a few connectors; returns which of them are open. */
-ALWAYS_INLINE unsigned add_up(const bracket *k, lanes least, lanes most, look_sums *s)
+/* Nobody can foresee who has a bound in the bracket, and a branch that is taken wrongly now and
+ * then costs more than all else here. So a look first writes down which registers of a block have
+ * one. */
+enum { BLOCK_REGISTERS = 64 };
+
+typedef struct {
+    int n;
+    int64_t at[BLOCK_REGISTERS];
+    unsigned starts[BLOCK_REGISTERS], stops[BLOCK_REGISTERS];
+} findings;
+
+/* Add up a few connectors, the first of them at index i. */
+ALWAYS_INLINE void add_up(const bracket *k, int64_t i, lanes least, lanes most, look_sums *s,
+                          findings *f)
 {
-    lanes at_low = smaller(larger(least, all(k->low)), most);
-    lanes at_high = smaller(larger(least, all(k->high)), most), rise = at_high - at_low;
-    s->at_low += at_low;
-    s->at_high += at_high;
-    s->least += least;
-    s->wanted += most;
-    s->largest = larger(s->largest, most);
-    return bits(except(is_above(rise, all(0.0)), is_same(rise, all(k->high - k->low))));
+    lanes low = all(k->low), high = all(k->high);
+    flags not_yet = is_above(least, low), not_done = is_above(most, low);
+    s->at_low = plus(s->at_low, smaller(larger(least, low), most));
+    s->least = plus(s->least, least);
+    s->wanted = plus(s->wanted, most);
+    s->rising += n_set(bits(except(not_done, not_yet)));
+    unsigned starts = bits(both(not_yet, is_above(high, least)));
+    unsigned stops = bits(both(not_done, is_above(high, most)));
+    f->at[f->n] = i;
+    f->starts[f->n] = starts;
+    f->stops[f->n] = stops;
+    f->n += (starts | stops) != 0;
 }
 
-static void keep(pool *open, unsigned which, lanes least, lanes most)
+/* Keep the bounds that were found. Behind them there is room for a register. */
+ALWAYS_INLINE void keep(const wattfill_batch *b, const grid *in, int64_t end, const findings *f,
+                        bracket *k)
 {
-    double minimum[LANES], maximum[LANES];
-    store(minimum, least);
-    store(maximum, most);
-    for (int j = 0; j < LANES; ++j) {
-        open->minimum[open->n] = minimum[j];
-        open->maximum[open->n] = maximum[j];
-        open->n += which >> j & 1;
+    for (int j = 0; j < f->n; ++j) {
+        int64_t i = f->at[j];
+        lanes low = get(b->minimum + i, end - i), high = get(b->maximum + i, end - i), least, most;
+        bounds_in(in, 0, 0, low, high, &least, &most);
+        pack(k->starts + k->n_starts, f->starts[j], least);
+        pack(k->stops + k->n_stops, f->stops[j], most);
+        k->n_starts += n_set(f->starts[j]);
+        k->n_stops += n_set(f->stops[j]);
     }
 }
 
-ALWAYS_INLINE look_sums look_at_all(const wattfill_batch *b, const grid *in, const lone *l,
+ALWAYS_INLINE look_sums look_at_all(const wattfill_batch *b, const grid *by, const lone *l,
                                     bracket *k, doubts *of_all)
 {
+    /* Copies, which no store can change. */
+    const grid in = *by;
     const bracket of = *k;
-    look_sums s = {all(0.0), all(0.0), all(0.0), all(0.0), all(0.0)};
+    look_sums s = {all(0.0), all(0.0), all(0.0), all(0.0), 0};
     doubts d = *of_all;
-    for (int64_t j = 0; j < l->n; j += LANES) {
-        int64_t i = l->start + j, left = l->n - j;
-        lanes low = get(b->minimum + i, left), high = get(b->maximum + i, left), least, most;
-        doubt(&d, low, high, 0);
-        bounds_in(in, 0, 0, low, high, &least, &most);
-        unsigned open = add_up(&of, least, most, &s);
-        if (open) keep(&k->open, open, least, most);
+    int64_t end = l->start + l->n;
+    for (int64_t i = l->start, stop; i < end; i = stop) {
+        stop = i + BLOCK_REGISTERS * LANES < end ? i + BLOCK_REGISTERS * LANES : end;
+        findings f;
+        f.n = 0;
+        lanes wanted = s.wanted;
+        s.wanted = all(0.0);
+        for (int64_t at = i; at < stop; at += LANES) {
+            lanes low = get(b->minimum + at, end - at), high = get(b->maximum + at, end - at);
+            lanes least, most;
+            doubt(&d, low, high, 0);
+            bounds_in(&in, 0, 0, low, high, &least, &most);
+            add_up(&of, at, least, most, &s, &f);
+        }
+        s.largest = larger(s.largest, s.wanted);
+        s.wanted += wanted;
+        keep(b, &in, end, &f, k);
     }
+    /* Whole registers. */
+    store(k->starts + k->n_starts, all(INFINITY));
+    store(k->stops + k->n_stops, all(INFINITY));
+    k->at_low = sum(s.at_low);
+    k->slope = (double)s.rising;
     d.total = s.wanted + s.least;
     *of_all = d;
     return s;
 }
 
-/* The level within a bracket that has it. Who is not open has the same slope all the way. */
-static mark level_within(const bracket *k, double budget)
+/* The level within a bracket that has it. */
+static mark level_within(const bracket *k, double budget, double at_high)
 {
-    double at_low = k->at_low, at_high = k->at_high, width = k->high - k->low;
-    double open_low = sum(draw_at(EQUAL, k->low, &k->open).drawn);
-    double open_high = sum(draw_at(EQUAL, k->high, &k->open).drawn);
-    double settled = at_low - open_low, slope = (at_high - open_high - settled) / width;
+    double width = k->high - k->low;
     search s;
-    begin(EQUAL, &s, is_same(all(0.0), all(0.0)), all(budget), all(at_low), all(1.0));
+    begin(EQUAL, &s, is_same(all(0.0), all(0.0)), all(budget), all(k->at_low), all(1.0));
     s.below = all(k->low);
     s.above = all(k->high);
-    if (width <= 1.0) return (mark){k->low, k->high, at_low};
-    go_to(EQUAL, &s, all(k->low + (budget - at_low) * (width / (at_high - at_low))));
+    if (width <= 1.0) return (mark){k->low, k->high, k->at_low};
+    go_to(EQUAL, &s, all(k->low + (budget - k->at_low) * (width / (at_high - k->at_low))));
     for (int guess = 1; bits(s.open) && guess <= MOST_GUESSES; ++guess) {
-        double level = lane(s.level, 0);
-        draw d = draw_at(EQUAL, level, &k->open);
-        d.drawn = all(sum(d.drawn) + settled + slope * (level - k->low));
-        d.slope = all(sum(d.slope) + slope);
+        draw d = draw_within(k, lane(s.level, 0));
         look(EQUAL, &s, &d, guess);
     }
     assert(!bits(s.open));
@@ -131,52 +185,60 @@ static mark level_within(const bracket *k, double budget)
     return (mark){level, level + 1.0, lane(s.used, 0)};
 }
 
-/* The powers at a level, from the bounds as the caller has them. */
-static void powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64_t n, double level)
+/* Reasons, a few connectors at a time, so that there is no need for room for the bounds of all. */
+static void reasons_out(const wattfill_batch *b, const grid *in, const lone *l, double level)
 {
-    for (int64_t k = 0; k < n; k += LANES) {
-        int64_t left = n - k;
-        lanes low = get(b->minimum + i + k, left), high = get(b->maximum + i + k, left);
-        lanes least, most;
-        bounds_in(in, 0, 0, low, high, &least, &most);
-        lanes q = smaller(larger(least, all(level)), most);
-        put(b->power + i + k, left, power_within(in, low, high, q));
+    enum { SOME = 512 };
+    double minimum[SOME + LANES], maximum[SOME + LANES];
+    wattfill_batch rest = *b; /* its arrays of reasons start later and later */
+    for (int64_t k = 0; k < l->n; k += SOME) {
+        pool p = {minimum, maximum, NULL, l->n - k < SOME ? l->n - k : SOME};
+        doubts known = no_doubts();
+        row_in(b, in, PLAIN | AWAY, level, l->start + k, p.n, minimum, maximum, &known);
+        explain(&rest, &p, l->group, level);
+        rest.reason += SOME;
+        rest.bound_by += SOME;
     }
 }
 
+/* How far a bracket reaches beyond the sample's level: with three deviations it misses the level
+ * once in some hundred groups, which then are looked at once more with twelve. */
+enum { DEVIATIONS = 3, MOST_DEVIATIONS = 12 };
+
 /* Returns 0, with nothing of use written, where this is not the way. A guess that is far off is
  * forgotten. */
-static int solve_large(const wattfill_batch *b, const grid *in, const lone *l)
+static int solve_large(const wattfill_batch *b, const grid *in, const lone *l, int deviations)
 {
-    enum { DEVIATIONS = 4 };
     int64_t g = l->group;
-    estimate e = {l->guess, l->guess * 0x1p-10};
+    estimate e = {l->guess, l->guess * 0x1p-9};
     if (!(l->guess >= 0.0)) e = sample(b, in, l);
-    bracket k = {.low = 0.0, .high = l->budget + 1.0, .open = {l->minimum, l->maximum, NULL, 0}};
+    bracket k = {.low = l->budget + 1.0, .starts = l->minimum, .stops = l->maximum};
+    k.high = k.low;
     if (e.level < INFINITY) {
-        k.low = at_least(floor(e.level - DEVIATIONS * e.error), 0.0);
-        k.high = at_most(ceil(e.level + DEVIATIONS * e.error) + 1.0, k.high);
-    } else {
-        k.low = k.high;
+        k.low = at_least(floor(e.level - deviations * e.error), 0.0);
+        k.high = at_most(ceil(e.level + deviations * e.error) + 1.0, k.high);
     }
     doubts d = no_doubts();
     look_sums s = look_at_all(b, in, l, &k, &d);
     double least = sum(s.least), wanted = sum(s.wanted);
-    k.at_low = sum(s.at_low);
-    k.at_high = sum(s.at_high);
     /* Otherwise bounds and sums would not be exact. */
-    if (is_doubtful(&d) || most_of(s.largest) >= 0x1p42 || k.at_high >= 0x1p52) return 0;
+    if (is_doubtful(&d) || most_of(s.largest) >= 0x1p42 ||
+        k.at_low + (k.high - k.low) * (double)l->n >= 0x1p52)
+        return 0;
     mark m = {INFINITY, INFINITY, wanted};
     if (wanted > l->budget) {
-        if (!(k.at_low <= l->budget && l->budget < k.at_high)) {
-            if (!(l->guess >= 0.0)) return 0;
+        double at_high = lane(draw_within(&k, k.high).drawn, 0);
+        if (!(k.at_low <= l->budget && l->budget < at_high)) {
+            int is_cold = !(l->guess >= 0.0);
+            if (is_cold && (deviations == MOST_DEVIATIONS || e.level == INFINITY)) return 0;
             lone cold = *l;
             cold.guess = -1.0;
-            return solve_large(b, in, &cold);
+            return solve_large(b, in, &cold, is_cold ? MOST_DEVIATIONS : DEVIATIONS);
         }
-        m = level_within(&k, l->budget);
+        m = level_within(&k, l->budget, at_high);
     }
     powers_out(b, in, l->start, l->n, m.level);
+    if (b->reason) reasons_out(b, in, l, m.level);
     b->level[g] = m.level;
     b->used[g] = m.used;
     b->needed[g] = least;

@@ -219,10 +219,12 @@ ALWAYS_INLINE lanes draw_of_slivers(const pool *p, double level)
 {
     lanes one = all(0.0), other = one, want = all(level);
     int64_t k = 0;
+#define DRAWN(at) smaller(larger(load(p->minimum + (at)), want), load(p->maximum + (at)))
     for (; k + 2 * LANES <= p->n; k += 2 * LANES) {
-        one += smaller(larger(load(p->minimum + k), want), load(p->maximum + k));
-        other += smaller(larger(load(p->minimum + k + LANES), want), load(p->maximum + k + LANES));
+        one = plus(one, DRAWN(k));
+        other = plus(other, DRAWN(k + LANES));
     }
+#undef DRAWN
     for (; k < p->n; k += LANES)
         one += smaller(larger(get(p->minimum + k, p->n - k), want), get(p->maximum + k, p->n - k));
     return one + other;

@@ -14,7 +14,8 @@ typedef enum {
     PLAIN = 0,
     HUGE_BOUNDS = 1, /* 2**42 quanta and more that count */
     STEPS = 2,
-    GAPS = 4         /* connectors that take no part; with STEPS there may always be some */
+    GAPS = 4,        /* connectors that take no part; with STEPS there may always be some */
+    AWAY = 8         /* powers that are not written here soon, or past the caches */
 } contents;
 
 /* What became apparent of the bounds on the way in: whether one may be malformed. */
@@ -33,7 +34,7 @@ ALWAYS_INLINE int is_doubtful(const doubts *d)
 
 ALWAYS_INLINE void doubt(doubts *d, lanes low, lanes high, int total)
 {
-    lanes width = high - low;
+    lanes width = minus(high, low);
     d->smallest = smaller(d->smallest, smaller(low, width));
     if (total) d->total += width - width;
 }
@@ -59,9 +60,9 @@ ALWAYS_INLINE void some_in(const grid *by, contents has, lanes level, lanes low,
     /* Whole registers: what follows the row is written later, or never read. */
     store(minimum, least);
     store(maximum, most);
-    s->least += has & (STEPS | GAPS) ? smaller(most, least) : least;
-    s->most += most;
-    s->drawn += smaller(larger(least, level), most);
+    s->least = plus(s->least, has & (STEPS | GAPS) ? smaller(most, least) : least);
+    s->most = plus(s->most, most);
+    s->drawn = plus(s->drawn, smaller(larger(least, level), most));
 }
 
 /* Bring in the bounds of n connectors from index i on. A few more may be overwritten behind
@@ -81,7 +82,7 @@ ALWAYS_INLINE row_sums row_in(const wattfill_batch *b, const grid *by, contents 
     some_in(&in, has, at, get(low + k, left), get(high + k, left), active ? active + k : NULL,  \
             left, minimum + k, maximum + k, &s, &seen)
     for (; k + LANES <= n; k += LANES) {
-        EXPECT_WRITE(power + k);
+        if (!(has & AWAY)) EXPECT_WRITE(power + k);
         IN(LANES);
     }
     if (k < n) IN(n - k);

@@ -338,8 +338,7 @@ static int solve_one(tree *t, int64_t g, double budget)
     const wattfill_batch *b = t->batch;
     int64_t start = b->offsets[g], n = b->offsets[g + 1] - start;
     const lone l = {g, start, n, budget, guess_of(t, g), t->minimum, t->maximum};
-    if (n >= LARGE && !b->active && !b->reason && solve_large(b, &t->in, &l))
-        return 1;
+    if (n >= LARGE && !b->active && solve_large(b, &t->in, &l, DEVIATIONS)) return 1;
     return solve_alone(b, &t->in, &l);
 }
 

@@ -77,7 +77,8 @@ size_t wattfill_scratch_size(const wattfill_batch *batch);
 
 /* Solve the trees at places start..stop - 1 (without parents: the groups). Both ends stand
  * between trees. Disjoint ranges may run at once, each with its own scratch. Returns -1, or a
- * connector that breaks 0 <= minimum <= maximum < infinity: then what is written is of no use. */
+ * connector that breaks 0 <= minimum <= maximum < infinity: then what is written is of no use, but no
+ * power is written to a tree of more than 1024 connectors that has such a one. */
 int64_t wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch);
 
 /* First connector that breaks 0 <= minimum <= maximum < infinity, or -1. */

@@ -109,6 +109,20 @@ def test_a_refused_call_with_threads_leaves_out_as_it_was():
     np.testing.assert_array_equal(out.power, power)
 
 
+def test_no_thread_writes_before_all_have_looked():
+    # The malformed one stands where one thread looks last, while others would be writing.
+    batch = groups_of(50)
+    batch["maximum"][-1] = np.nan
+    sound = groups_of(50)
+    out = allocate(**sound)
+    power = out.power.copy()
+
+    for threads in (2, 3, 7) * 20:
+        with pytest.raises(InputError, match="maximum must be at least 0"):
+            allocate(**batch | {"capacity": 1.0}, threads=threads, out=out)
+        np.testing.assert_array_equal(out.power, power)
+
+
 def test_threads_may_ask_for_the_reasons_of_one_allocation_at_once():
     batch = groups_of(50)
     expected = allocate(**batch).reason

@@ -204,6 +204,39 @@ def test_a_refused_call_leaves_out_as_it_was():
     np.testing.assert_array_equal(out.power, power)
 
 
+@pytest.mark.parametrize("n", [200, 2_000, 50_000])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"step": 0.1},
+        {"weight": "each"},
+        {"priority": "each"},
+        {"active": "each"},
+        {"level": [5.0]},
+        {"resolution": 1e-9},
+    ],
+    ids=lambda options: next(iter(options), "plain"),
+)
+def test_a_refused_call_for_one_group_leaves_all_of_out_as_it_was(n, options):
+    # Of a long group nothing is written before its bounds were looked at, on the way to its level.
+    place = np.arange(n)
+    each = {"weight": np.full(n, 2.0), "priority": place % 3, "active": place % 2 == 0}
+    options = {name: each[name] if value == "each" else value for name, value in options.items()}
+    minimum, maximum = np.full(n, 1.0), np.linspace(1.0, 9.0, n)
+    out = allocate(minimum, maximum, 0.2 * n, **options)
+    before = [a.copy() for a in (out.power, out.level, out.usable, out.used, out.needed)]
+    for i, bad in ((0, NAN), (n - 1, 0.5), (n // 2, np.inf)):
+        malformed = maximum.copy()
+        malformed[i] = bad
+
+        with pytest.raises(InputError):
+            allocate(minimum, malformed, 0.5 * n, **options, out=out)
+
+        after = (out.power, out.level, out.usable, out.used, out.needed)
+        assert [a.tobytes() for a in after] == [a.tobytes() for a in before]
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f8", "g", "i1", "u2", "i4", "i8", "u8"])
 def test_any_real_dtype_is_taken(dtype):
     a = allocate(np.array([6, 6, 6], dtype), np.array([16, 32, 10], dtype), 40)

@@ -43,7 +43,9 @@ cdef enum:
     NO_MEMORY = -2
 
 # The same with scratch of their own and up to n_threads threads, of which this one is the first
-# and none is left in the end: look at the bounds of all connectors, or solve all trees of a
-# planted batch. They return -1, or a malformed connector (of several, any), or NO_MEMORY.
+# and none is left in the end: look at the bounds of all connectors; solve all trees of a planted
+# batch; or do both, in such a way that nothing is written if a connector is malformed. They return
+# -1, or a malformed connector (of several, any), or NO_MEMORY.
 cdef int64_t screen_all(const wattfill_batch *batch, int64_t n_threads) noexcept nogil
 cdef int64_t solve_all(const wattfill_batch *batch, int64_t n_threads) noexcept nogil
+cdef int64_t solve_sound(const wattfill_batch *batch, int64_t n_threads) noexcept nogil
