@@ -80,7 +80,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
     monkeypatch.chdir(tmp_path)
     # What is broken need not be as small as can be.
-    monkeypatch.setattr("wattfill.testing.conformance.SHRINKS", 50)
+    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 1_000)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
     for name in ("shares", "fails", "leaves"):
@@ -131,7 +131,7 @@ def test_who_keeps_all_laws_exits_with_0(verify):
 
 
 def test_who_breaks_a_law_exits_with_1_and_the_smallest_site(verify, monkeypatch):
-    monkeypatch.setattr("wattfill.testing.conformance.SHRINKS", 500)
+    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 10_000)
 
     status, out, _ = verify("shares.py:least", "--no-pausing", *FEW)
 
@@ -169,6 +169,8 @@ def test_kinds_of_sites_are_counted(verify):
     _, out, _ = verify(*ALIKE)
 
     assert re.search(r"(?m)^ ?\d+ everybody at the maximum$", out)
+    assert re.search(r"(?m)^none: .*nested groups", out)
+    assert not re.search(r"(?m)^ *0 ", out)
 
 
 def test_json_is_the_report(verify):

@@ -121,7 +121,10 @@ class Report:
         ]
         lines.append(f"{self.examples} sites, seed {self.seed}")
         if details:
-            lines += [f"{n:>{len(str(self.examples))}} {kind}" for kind, n in self.common_kinds()]
+            width = len(str(self.examples))
+            lines += [f"{n:>{width}} {kind}" for kind, n in self.common_kinds() if n]
+            if absent := [kind for kind, n in self.common_kinds() if not n]:
+                lines.append(f"none: {', '.join(absent)}")
         for v in self.broken:
             assert v.counterexample is not None
             lines += ["", v.counterexample.text(as_json=details)]
