@@ -33,7 +33,7 @@ def page(*answers, found="too much", expected="less", law="never over", run=RUN,
         else Verdict(each, "held", 12)
         for each in LAWS.values()
     ]
-    return as_page(Report(verdicts, 7, 12, {"somebody paused": 3, "steps": 12}), run)
+    return as_page(Report(verdicts, 7, 12, {"somebody paused": 3, "steps": 12, "ranks": 0}), run)
 
 
 def pictures(text):
@@ -131,7 +131,7 @@ def test_a_page_has_each_law_its_status_and_its_number_of_sites():
         assert name in parsed.text
     assert "1 of 23 laws broken, on 12 sites" in parsed.text.replace(str(len(LAWS)), "23")
     assert parsed.text.count("12 sites") == len(LAWS) - 1 + 2
-    assert "somebody paused3" in parsed.text
+    assert "steps12\nsomebody paused3\nnone: ranks\n" in parsed.text
 
 
 def test_a_page_says_how_to_repeat_the_run():

@@ -61,7 +61,7 @@ def program(body, *, before="", after="", **options):
 @pytest.fixture
 def few_shrinks(monkeypatch):
     """Show what is broken, but not as small as can be."""
-    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 300)
+    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 400)
 
 
 @pytest.fixture(autouse=True)

@@ -82,7 +82,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "leaves.py").write_text("raise SystemExit(0)")
     monkeypatch.chdir(tmp_path)
     # What is broken need not be as small as can be.
-    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 750)
+    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 1_000)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
     for name in ("shares", "fails", "leaves"):
@@ -133,7 +133,7 @@ def test_who_keeps_all_laws_exits_with_0(verify):
 
 
 def test_who_breaks_a_law_exits_with_1_and_the_smallest_site(verify, monkeypatch):
-    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 8000)
+    monkeypatch.setattr("wattfill.testing.conformance.SHRINKING", 10_000)
 
     status, out, _ = verify("shares.py:least", "--no-pausing", *FEW)
 

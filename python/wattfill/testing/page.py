@@ -200,22 +200,30 @@ def _laws(verdicts: list[Verdict]) -> Iterator[str]:
             f'<tr class="{looks.get(v.status, "odd")}">'
             f'<td class="mark" aria-hidden="true">{mark}</td>'
             f'<td title="{_text(v.law.statement)}">{name}</td>'
-            f'<td><span class="status">{words}</span> <span class="soft">{_text(v.why)}</span></td>'
+            f'<td><span class="status">{words}</span>{_because(v.why)}</td>'
             f'<td class="number soft">{f"{v.judged} sites" if v.judged else ""}</td></tr>'
         )
     yield "</tbody></table>"
+
+
+def _because(why: str) -> str:
+    return f'<span class="soft">: {_text(why)}</span>' if why else ""
 
 
 def _kinds(report: Report) -> Iterator[str]:
     yield '<table class="kinds"><caption>Sites</caption><tbody>'
     yield f'<tr><th scope="row">all</th><td class="number">{report.examples}</td></tr>'
     for kind, n in report.common_kinds():
+        if not n:
+            continue
         share = 100 * n / max(report.examples, 1)
         yield (
             f'<tr><th scope="row">{_text(kind)}'
             f'<span class="fill" style="width:{share:.1f}%"></span></th>'
             f'<td class="number">{n}</td></tr>'
         )
+    if absent := [kind for kind, n in report.common_kinds() if not n]:
+        yield f'<tr><td colspan="2" class="soft">none: {_text(", ".join(absent))}</td></tr>'
     yield "</tbody></table>"
 
 
