@@ -929,5 +929,6 @@ def allocate(
             result.check_room(n, n_groups, batch.resolution)
         if result.is_read_by(batch):
             batch = batch.apart()
+        batch.c.checked = True
         result.answer(batch)
     return result
