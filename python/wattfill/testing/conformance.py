@@ -35,7 +35,7 @@ from hypothesis.errors import Flaky
 DEFAULT_EXAMPLES = 500
 # How much is tried for each broken law to find a smaller site: a site costs as much as it has
 # connectors, and some more; much more where each waits for an answer that does not come.
-SHRINKING = 40_000
+SHRINKING = 20_000
 COST_OF_A_SITE, COST_OF_WAITING = 10, 1000
 SHORTEST_WAIT = 0.1
 
