@@ -253,14 +253,14 @@ cdef int64_t solve_all(const wattfill_batch *batch, int64_t n_threads) noexcept 
 
 
 cdef int64_t solve_sound(const wattfill_batch *batch, int64_t n_threads) noexcept nogil:
-    cdef wattfill_batch sole
+    cdef wattfill_batch sound = batch[0]
     cdef double level = 0.0, usable = 0.0, used = 0.0, needed = 0.0
     cdef int64_t malformed
     if batch.n_groups != 1 or batch.n_connectors <= LATE or batch.reason != NULL:
-        return run(batch, True, True, n_threads)
-    sole = batch[0]
-    sole.level, sole.usable, sole.used, sole.needed = &level, &usable, &used, &needed
-    malformed = run(&sole, False, True, 1)
+        sound.checked = 1       # by the time that it is solved
+        return run(&sound, True, True, n_threads)
+    sound.level, sound.usable, sound.used, sound.needed = &level, &usable, &used, &needed
+    malformed = run(&sound, False, True, 1)
     if malformed == -1:
         batch.level[0], batch.usable[0], batch.used[0], batch.needed[0] = (
             level, usable, used, needed

@@ -25,7 +25,7 @@ enum {
 typedef struct {
     int n;
     int64_t group[IN_FLIGHT];
-    pool row[IN_FLIGHT];
+    pool row[IN_FLIGHT]; /* whole registers: who fills up the last one has bounds of 0 */
     /* In grains; of those who take no part 0. */
     double budget[IN_FLIGHT], level[IN_FLIGHT], grain[IN_FLIGHT];
     lanes least[IN_FLIGHT], most[IN_FLIGHT], drawn[IN_FLIGHT], slope[IN_FLIGHT];
@@ -41,14 +41,15 @@ static inline void clear(flight *f)
 
 /* Of a group that wants more than its budget, leave the bounds of the tier that it binds as they
  * are; who stands higher has the maximum, who stands lower the minimum. `left` is what the
- * minimums leave. Returns what is drawn at a level then; `tiers` has room for the priorities. */
-static lanes narrow_to_tier(const pool *p, const int64_t *priority, integers *tiers, double left,
-                            double level)
+ * minimums leave. Returns what is drawn at a level then. */
+ALWAYS_INLINE lanes narrow_to_tier(contents has, const pool *p, const int64_t *priority,
+                                   int64_t n_priorities, double left, double level)
 {
-    int64_t n = (p->n + LANES - 1) / LANES;
+    integers tiers[SMALL / LANES];
+    int64_t n = p->n / LANES;
     integers highest = all_integers(INT64_MIN);
     for (int64_t k = 0; k < n; ++k) {
-        tiers[k] = get_integers(priority + k * LANES, p->n - k * LANES);
+        tiers[k] = get_integers(priority + k * LANES, n_priorities - k * LANES);
         highest = higher(highest, tiers[k]);
     }
     int64_t next = highest_of(highest), last;
@@ -63,8 +64,9 @@ static lanes narrow_to_tier(const pool *p, const int64_t *priority, integers *ti
         for (int64_t k = 0; k < n; ++k) {
             flags lower = is_higher(tier, tiers[k]);
             lanes width = load(p->maximum + k * LANES) - load(p->minimum + k * LANES);
-            wanted += choose(lower, all(0.0), larger(width, all(0.0)));
-            below = higher(below, choose_integers(lower, tiers[k], below));
+            if (has & (STEPS | GAPS)) width = larger(width, all(0.0));
+            wanted += choose(lower, all(0.0), width);
+            below = choose_integers(both(lower, is_higher(tiers[k], below)), tiers[k], below);
         }
         next = highest_of(below);
         wanted_in_all = sum(wanted);
@@ -73,14 +75,46 @@ static lanes narrow_to_tier(const pool *p, const int64_t *priority, integers *ti
     for (int64_t k = 0; k < n; ++k) {
         double *minimum = p->minimum + k * LANES, *maximum = p->maximum + k * LANES;
         lanes low = load(minimum), high = load(maximum);
-        flags takes_part = is_above(high, low);
-        lanes new_low = choose(both(takes_part, is_higher(tiers[k], tier)), high, low);
-        high = choose(both(takes_part, is_higher(tier, tiers[k])), low, high);
+        flags first = is_higher(tiers[k], tier), later = is_higher(tier, tiers[k]);
+        if (has & (STEPS | GAPS)) {
+            flags takes_part = is_above(high, low);
+            first = both(takes_part, first);
+            later = both(takes_part, later);
+        }
+        lanes new_low = choose(first, high, low);
+        /* A minimum of 0, which was rounded up, may be -0; a power is not. */
+        high = choose(later, low, high) + all(0.0);
         store(minimum, new_low);
         store(maximum, high);
         drawn += smaller(larger(new_low, all(level)), high);
     }
     return drawn;
+}
+
+/* About the mean of n weights: that of the first ones. */
+ALWAYS_INLINE double typical(const double *weight, int64_t n)
+{
+    return sum(get(weight, n)) / at_most((double)n, LANES);
+}
+
+/* Bring in the n weights of a row. Returns what it draws at a level that need not be on the grid,
+ * which depends on the weights. */
+ALWAYS_INLINE draw weigh(const pool *p, const double *weight, int64_t n, double level,
+                         double *grain)
+{
+    lanes heaviest = all(0.0), at = all(level);
+    draw d = no_draw();
+    for (int64_t k = 0; k < p->n; k += LANES) {
+        lanes low = load(p->minimum + k), high = load(p->maximum + k);
+        lanes each = get(weight + k, n - k);
+        lanes want = at * each, q = smaller(larger(low, want), high);
+        store(p->weight + k, each);
+        heaviest = heavier(heaviest, each, low, high);
+        d.drawn += q;
+        d.slope += only(is_same(q, want), each);
+    }
+    *grain = grain_of(most_of(heaviest));
+    return d;
 }
 
 /* Bring in the connectors of group g, which may use `budget` grains, and let it take off. */
@@ -89,7 +123,7 @@ ALWAYS_INLINE void take_off(const wattfill_batch *b, const grid *in, rule by, co
 {
     int64_t i = b->offsets[g], n = b->offsets[g + 1] - i, room = (n + LANES - 1) / LANES * LANES;
     int j = f->n++;
-    pool p = {f->room, f->room + room, by == EQUAL ? NULL : f->room + 2 * room, n};
+    pool p = {f->room, f->room + room, by == EQUAL ? NULL : f->room + 2 * room, room};
     double level = budget / at_least((double)n, 1.0);
     if (b->guess && b->guess[g] >= 0.0) level = guess_in(in, b->guess[g]);
     level = at_least(floor(at_most(level, budget)), 1.0);
@@ -98,19 +132,16 @@ ALWAYS_INLINE void take_off(const wattfill_batch *b, const grid *in, rule by, co
     if (b->priority && n > 0) {
         double least = sum(s.least);
         if (least <= budget && budget < sum(s.most)) {
-            integers tiers[SMALL / LANES];
-            s.drawn = narrow_to_tier(&p, b->priority + i, tiers, budget - least, level + SLIVER);
+            s.drawn = narrow_to_tier(has, &p, b->priority + i, n, budget - least, level + SLIVER);
         }
     }
-    if (by != EQUAL) {
-        weights w = {all(0.0), all(0.0)};
-        for (int64_t k = 0; k < n; k += LANES) {
-            lanes weight = get(b->weight + i + k, n - k);
-            store(p.weight + k, weight);
-            weigh(&w, weight, get(p.minimum + k, n - k), get(p.maximum + k, n - k));
-        }
-        f->grain[j] = grain_of(most_of(w.heaviest));
-        level = b->guess && b->guess[g] >= 0.0 ? guess_in(in, b->guess[g]) : budget / sum(w.sum);
+    if (by != EQUAL && n > 0) {
+        const double *weight = b->weight + i;
+        level = b->guess && b->guess[g] >= 0.0 ? at_most(guess_in(in, b->guess[g]), HIGHEST)
+                                               : budget / ((double)n * typical(weight, n));
+        draw d = weigh(&p, weight, n, level, &f->grain[j]);
+        s.drawn = d.drawn;
+        f->slope[j] = d.slope;
     }
     f->group[j] = g;
     f->row[j] = p;
@@ -191,7 +222,9 @@ ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, con
         begin(by, &s[r], bound[r], budget, least[r], load(f->grain + r * LANES));
         s[r].level = load(f->level + r * LANES);
         if (by != EQUAL) {
-            go_to(by, &s[r], s[r].level);
+            lanes slope = sums_of(f->slope + r * LANES);
+            lanes newton = s[r].level + (budget - sums_of(f->drawn + r * LANES)) / slope;
+            go_to(by, &s[r], choose(is_above(slope, all(0.0)), newton, s[r].level));
             store(f->level + r * LANES, s[r].level);
         }
         flying |= bits(bound[r]) << (r * LANES);
@@ -206,8 +239,7 @@ ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, con
             look_register(by, f, &s[r], r, guess);
             flying |= bits(s[r].open) << (r * LANES);
         }
-        for (int j = 0; j < f->n; ++j)
-            if (flying >> j & 1) draw_row(by, f, j);
+        for (unsigned on = flying; on; on &= on - 1) draw_row(by, f, first_of(on));
     }
     double used[IN_FLIGHT], needed[IN_FLIGHT];
     int64_t n_waiting = 0;
@@ -222,15 +254,16 @@ ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, con
             waiting[n_waiting++] = g;
             continue;
         }
-        const pool *p = &f->row[j];
+        pool p = f->row[j];
         double level = f->level[j];
         /* Where there are tiers, more than the minimums is drawn at a level of 0. */
-        if (level == 0.0 && b->priority) used[j] = sum(draw_at(by, level, p).drawn);
+        if (level == 0.0 && b->priority) used[j] = sum(draw_at(by, level, &p).drawn);
         double left = f->budget[j] - used[j];
         if (has & STEPS && level < INFINITY && left >= 1.0)
-            used[j] += hand_out(b, p, i, level, left);
-        row_out(b, in, by, has, p, i, level);
-        if (b->reason) explain(b, p, g, level);
+            used[j] += hand_out(b, &p, i, level, left);
+        p.n = b->offsets[g + 1] - i;
+        row_out(b, in, by, has, &p, i, level);
+        if (b->reason) explain(b, &p, g, level);
         b->level[g] = level;
         b->used[g] = used[j];
         b->needed[g] = needed[j];

@@ -15,15 +15,18 @@
 #define NEAR 0x1p-10  /* a thousandth of a quantum */
 
 typedef struct {
-    double per_unit; /* quanta in one unit, whole */
-    double unit;     /* 1 / per_unit */
-    double step;     /* quanta in one step, whole; 0 for none */
-    double one_by;   /* 1 / step */
+    double per_unit;  /* quanta in one unit, whole */
+    double unit;      /* 1 / per_unit */
+    double unit_rest; /* and what that lacks */
+    double step;      /* quanta in one step, whole; 0 for none */
+    double one_by;    /* 1 / step */
 } grid;
 
 ALWAYS_INLINE grid grid_of(double per_unit, double step)
 {
-    return (grid){per_unit, 1.0 / per_unit, step, step > 0.0 ? 1.0 / step : 0.0};
+    double unit = 1.0 / per_unit;
+    double rest = LANES > 1 ? fma(-per_unit, unit, 1.0) / per_unit : 0.0;
+    return (grid){per_unit, unit, rest, step, step > 0.0 ? 1.0 / step : 0.0};
 }
 
 /* Whole numbers of quanta at or below x units, and at or above. `all_sizes`, or only those below
@@ -90,17 +93,16 @@ ALWAYS_INLINE void bounds_in(const grid *by, int all_sizes, int steps, lanes low
     }
 }
 
-/* x quanta in units, correctly rounded. With a fused multiply-add and 1 / per_unit this takes no
- * division (Markstein: Computation of elementary functions on the IBM RISC System/6000, IBM J.
- * Res. Dev. 34, 1990, section 4): the first quotient is wrong by less than two units in the last
- * place, the remainder is exact, and as per_unit is whole and at most 2**50, no quotient lies so
- * near to the middle between two doubles that what is left of the error could matter. */
+/* x whole quanta below 2**53, not -0, in units, correctly rounded. With a fused multiply-add and
+ * 1 / per_unit in two doubles this takes no division (Brisebarre, Muller: Correctly rounded
+ * multiplication by arbitrary precision constants, IEEE Trans. Comput. 57, 2008): before the last
+ * rounding it is wrong by hardly more than one part in 2**105, half of it from the second double,
+ * half of it from its product; and as per_unit is whole and at most 2**50, no quotient lies
+ * within one part in 2**104 of the middle between two doubles. */
 ALWAYS_INLINE lanes units(const grid *by, lanes x)
 {
 #if LANES > 1
-    lanes q = x * all(by->unit);
-    lanes rest = add_product(x, all(-by->per_unit), q);
-    return add_product(q, rest, all(by->unit));
+    return add_product(x * all(by->unit_rest), x, all(by->unit));
 #else
     return x / by->per_unit;
 #endif

@@ -36,6 +36,18 @@
 #define SETTLE() ((void)0)
 #endif
 
+/* The lowest bit that is set, of which there is one. */
+ALWAYS_INLINE int first_of(unsigned set)
+{
+#if LANES > 1
+    return __builtin_ctz(set);
+#else
+    int at = 0;
+    while (!(set >> at & 1)) ++at;
+    return at;
+#endif
+}
+
 /* Ask for what is going to be read or written, `ahead` doubles on, be it beyond the end. */
 ALWAYS_INLINE void ask_for(const double *from, int64_t ahead)
 {

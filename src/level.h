@@ -194,15 +194,10 @@ typedef struct {
     double level, next, used;
 } mark;
 
-/* The sum of the weights of a pool, and the heaviest of those who can rise. */
-typedef struct {
-    lanes sum, heaviest;
-} weights;
-
-ALWAYS_INLINE void weigh(weights *w, lanes weight, lanes minimum, lanes maximum)
+/* The heavier of those before and of those here who can rise. */
+ALWAYS_INLINE lanes heavier(lanes before, lanes weight, lanes minimum, lanes maximum)
 {
-    w->sum += weight;
-    w->heaviest = larger(w->heaviest, only(is_above(maximum, minimum), weight));
+    return larger(before, only(is_above(maximum, minimum), weight));
 }
 
 /* A part of a grain: everybody of n who rises at a level draws one more a sliver above it, and all
@@ -235,14 +230,16 @@ ALWAYS_INLINE lanes draw_of_slivers(const pool *p, double level)
 ALWAYS_INLINE mark highest(rule by, const pool *p, double budget, double wanted, double guess)
 {
     search s;
-    weights w = {all(0.0), all(0.0)};
-    if (by != EQUAL)
-        for (int64_t k = 0; k < p->n; k += LANES)
-            weigh(&w, get(p->weight + k, p->n - k), get(p->minimum + k, p->n - k),
-                  get(p->maximum + k, p->n - k));
+    lanes weights = all(0.0), heaviest = weights;
+    for (int64_t k = 0; by != EQUAL && k < p->n; k += LANES) {
+        int64_t left = p->n - k;
+        lanes weight = get(p->weight + k, left);
+        weights += weight;
+        heaviest = heavier(heaviest, weight, get(p->minimum + k, left), get(p->maximum + k, left));
+    }
     begin(by, &s, is_same(all(0.0), all(0.0)), all(budget), all(0.0),
-          all(grain_of(most_of(w.heaviest))));
-    go_to(by, &s, all(guess >= 0.0 ? guess : budget / (by == EQUAL ? (double)p->n : sum(w.sum))));
+          all(grain_of(most_of(heaviest))));
+    go_to(by, &s, all(guess >= 0.0 ? guess : budget / (by == EQUAL ? (double)p->n : sum(weights))));
     double sliver = sliver_of(p->n);
     int exact = by == EQUAL && wanted < 0x1p52 * sliver;
     for (int i = 1; bits(s.open) && i <= MOST_GUESSES; ++i) {

@@ -231,7 +231,7 @@ static double fill_in_line(tree *t, int64_t g, int64_t start, int64_t stop, doub
         }
         if (level < INFINITY) {
             for (int64_t j = 0; j < n; ++j) {
-                t->power[who[j]] = t->low[j];
+                t->power[who[j]] = t->low[j] + 0.0; /* rounded up to 0 it may be -0 */
                 if (b->bound_by) hold(t, who[j], t->low[j], g);
             }
         } else if (wanted - minimums <= left) {
@@ -368,8 +368,8 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
         doubts d = no_doubts();
         int64_t n_waiting = 0, n_others;
         take_capacities(b, &in, at, end - at, budget);
-        if (LANES > 1 && by == EQUAL && has == PLAIN && !b->priority && !b->reason)
-            n_others = solve_tiny(b, &in, at, end, budget, others, waiting, &n_waiting, &d);
+        if (LANES > 1 && by == EQUAL && (has & ~CHECKED) == PLAIN && !b->priority && !b->reason)
+            n_others = solve_tiny(b, &in, has, at, end, budget, others, waiting, &n_waiting, &d);
         else
             for (n_others = 0; n_others < end - at; ++n_others) others[n_others] = at + n_others;
         for (int64_t k = 0; k < n_others; ++k) {
@@ -439,12 +439,14 @@ int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_
 
     int unlike = b->weight || in_line;
     if (b->order || t.by == WEBSTER || (unlike && b->reason)) return solve_forest(&t, start, stop);
-    if (t.by == WEIGHTED) return b->active ? solve_flat(&t, WEIGHTED, GAPS, start, stop)
-                                           : solve_flat(&t, WEIGHTED, PLAIN, start, stop);
+    if (t.by == WEIGHTED) return b->active    ? solve_flat(&t, WEIGHTED, GAPS, start, stop)
+                                 : b->checked ? solve_flat(&t, WEIGHTED, CHECKED, start, stop)
+                                              : solve_flat(&t, WEIGHTED, PLAIN, start, stop);
     if (b->step > 0.0) return b->active ? solve_flat(&t, EQUAL, STEPS | GAPS, start, stop)
                                         : solve_flat(&t, EQUAL, STEPS, start, stop);
-    return b->active ? solve_flat(&t, EQUAL, GAPS, start, stop)
-                     : solve_flat(&t, EQUAL, PLAIN, start, stop);
+    return b->active    ? solve_flat(&t, EQUAL, GAPS, start, stop)
+           : b->checked ? solve_flat(&t, EQUAL, CHECKED, start, stop)
+                        : solve_flat(&t, EQUAL, PLAIN, start, stop);
 }
 
 int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, const double *maximum)

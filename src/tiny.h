@@ -33,6 +33,7 @@ typedef struct {
     const double *budget, *guess;             /* (CROWD,), in grains; in units, or NULL */
     double *level, *used, *needed;            /* (CROWD,), in grains */
     int64_t longest;
+    contents has;
     grid in;
 } crowd;
 
@@ -72,7 +73,7 @@ ALWAYS_INLINE void square_in(const crowd *c, square s, lanes level, bounds *colu
             ask_for(c->high + i, AHEAD);
             ask_for(c->power + i, AHEAD);
         }
-        doubt(d, low, high, 0);
+        if (!(c->has & CHECKED)) doubt(d, low, high, 0);
         bounds_in(&c->in, 0, 0, low, high, &minimum[j], &maximum[j]);
     }
     transpose(minimum);
@@ -109,7 +110,7 @@ ALWAYS_INLINE row_sums crowd_in(const crowd *c, int alike, int r, lanes level, b
         square_in(c, (square){alike, 1, r, k}, level, column, &sums, d);
     for (; k < c->longest; k += LANES)
         square_in(c, (square){alike, 0, r, k}, level, column, &sums, d);
-    d->total += sums.least + sums.most;
+    if (!(c->has & CHECKED)) d->total += sums.least + sums.most;
     return sums;
 }
 
@@ -146,10 +147,13 @@ ALWAYS_INLINE lanes first_levels(const crowd *c, int alike, int r, lanes budget)
 }
 
 /* Returns whose minimums do not fit, as bits; whoever has no seat may be among them. */
-ALWAYS_INLINE unsigned solve_crowd(const crowd *of, int alike, bounds *room, doubts *d)
+ALWAYS_INLINE unsigned solve_crowd(const crowd *of, int alike, contents has, bounds *room,
+                                   doubts *d)
 {
     /* No store can change a copy, so it stays in registers. */
-    const crowd copy = *of, *c = &copy;
+    crowd copy = *of;
+    copy.has = has;
+    const crowd *c = &copy;
     doubts of_crowd = *d;
     search s[REGISTERS_OF_CROWD];
     row_sums sums[REGISTERS_OF_CROWD];
@@ -190,12 +194,14 @@ ALWAYS_INLINE unsigned solve_crowd(const crowd *of, int alike, bounds *room, dou
  * registers. */
 APART unsigned solve_alike(const crowd *c, bounds *room, doubts *d)
 {
-    return solve_crowd(c, 1, room, d);
+    return c->has & CHECKED ? solve_crowd(c, 1, CHECKED, room, d)
+                            : solve_crowd(c, 1, PLAIN, room, d);
 }
 
 APART unsigned solve_unlike(const crowd *c, bounds *room, doubts *d)
 {
-    return solve_crowd(c, 0, room, d);
+    return c->has & CHECKED ? solve_crowd(c, 0, CHECKED, room, d)
+                            : solve_crowd(c, 0, PLAIN, room, d);
 }
 
 static inline int is_filled(const crowd *c)
@@ -208,8 +214,8 @@ static inline int is_filled(const crowd *c)
 /* Solve the tiny ones among groups start..stop - 1: those whose minimums do not fit are added to
  * a list of `n_waiting`, those who are not tiny, or in too thin a crowd, are listed as others.
  * Returns how many others. */
-static inline int64_t solve_tiny(const wattfill_batch *b, const grid *in, int64_t start,
-                                 int64_t stop, const double *budget, int64_t *others,
+static inline int64_t solve_tiny(const wattfill_batch *b, const grid *in, contents has,
+                                 int64_t start, int64_t stop, const double *budget, int64_t *others,
                                  int64_t *waiting, int64_t *n_waiting, doubts *d)
 {
     const unsigned everybody = (1u << CROWD) - 1;
@@ -234,7 +240,7 @@ static inline int64_t solve_tiny(const wattfill_batch *b, const grid *in, int64_
             .low = b->minimum, .high = b->maximum, .power = b->power, .first = first, .size = size,
             .budget = budget, .guess = b->guess ? b->guess + g : NULL,
             .level = b->level + g, .used = b->used + g, .needed = b->needed + g,
-            .longest = seats ? highest_of(longest) : 0, .in = *in};
+            .longest = seats ? highest_of(longest) : 0, .has = has, .in = *in};
         if (seats == everybody && !shorter && c.longest == first[1] - first[0])
             waits = solve_alike(&c, room, d);
         else if (seats && is_filled(&c))

@@ -50,7 +50,8 @@ typedef struct wattfill_batch {
                                                     levels first, any doubles */
     double per_unit;                             /* quanta in one unit of power */
     double step;                                 /* quanta in one step, 0 for none */
-    /* OUT */
+    int64_t checked;                             /* not 0 where nobody's bounds are malformed */
+    /* OUT, in memory that is not read from */
     double *power;                               /* (n_connectors,) */
     uint8_t *reason;                             /* (n_connectors,), or NULL: not asked for */
     int64_t *bound_by;                           /* (n_connectors,) group, or -1; or NULL, both */
@@ -88,7 +89,8 @@ int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double 
 int wattfill_are_within(int64_t n, const double *x, double least, double most);
 
 /* The instruction-set levels compiled in that this processor runs, best last; choosing one that
- * is not among them returns -1. The best is chosen at first. */
+ * is not among them returns -1. Before one is chosen, a batch goes by the best, or where that is
+ * slower on this processor, by the one before it. */
 int wattfill_simd_levels(const char **names, int most);
 int wattfill_simd_choose(const char *name);
 const char *wattfill_simd_chosen(void);

@@ -57,6 +57,7 @@ def test_a_smaller_contract_is_held_to_the_laws_that_apply():
         "nobody is paused who would have fitted",
         "other groups do not matter",
         "powers are whole steps",
+        "the last steps go in line",
         "priority is respected",
         "the answer is that of the reference",
         "who comes first is admitted first",

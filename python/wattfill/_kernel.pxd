@@ -18,6 +18,7 @@ cdef extern from "wattfill.h" nogil:
         const uint8_t *active
         const double *guess
         double per_unit, step
+        int64_t checked
         double *power
         uint8_t *reason
         int64_t *bound_by
