@@ -12,11 +12,10 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from itertools import accumulate
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 from wattfill.errors import InputTypeError
 from wattfill.testing.problem import Member, Problem
@@ -25,6 +24,7 @@ from wattfill.testing.spec import Spec
 
 Batch = dict[str, Any]
 Allocator = Callable[..., Any]
+T = TypeVar("T")
 
 PER_CONNECTOR = ("minimum", "maximum", "weight", "priority", "rank", "active")
 PER_GROUP = ("capacity", "buffer", "reserved")
@@ -328,9 +328,9 @@ class Trial:
         n = len(batch["minimum"])
         started = time.monotonic()
         try:
-            with limited_to(self.time_limit):
-                answer = (instance or self.instance)(**batch)
-                power = powers_of(answer)
+            power = limited_to(
+                self.time_limit, lambda: powers_of((instance or self.instance)(**batch))
+            )
         except TookTooLongError:
             self.waited_in_vain = True
             raise
@@ -377,29 +377,30 @@ def as_factory(allocator: Allocator) -> Callable[[], Allocator]:
     return lambda: allocator
 
 
-@contextmanager
-def limited_to(seconds: float) -> Iterator[None]:
-    """Raise `TookTooLongError` in what takes longer; in the main thread of a POSIX system."""
-    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
-        yield
-        return
+def limited_to(seconds: float, ask: Callable[[], T]) -> T:
+    """Return what is answered; raise `TookTooLongError` if it takes longer.
 
-    over = False
+    In the main thread of a POSIX system, that is: elsewhere it is waited for. `ask` is a function
+    in Python.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGALRM"):
+        return ask()
 
     def give_up(signum: int, frame: FrameType | None) -> None:
-        # What is raised while garbage is collected is lost; Hypothesis looks on at that.
-        collects = frame and any(
-            frame.f_code is getattr(callback, "__code__", None) for callback in gc.callbacks
-        )
-        if over or collects:
-            return
-        raise TookTooLongError(f"it did not answer within {seconds:.3g} s")
+        # Only what is asked is interrupted, where that comes out here. It does not while garbage is
+        # collected, at which Hypothesis looks on: then the next alarm is in time.
+        lost = [getattr(callback, "__code__", None) for callback in gc.callbacks]
+        while frame and frame.f_code is not ask.__code__:
+            if frame.f_code in lost:
+                return
+            frame = frame.f_back
+        if frame:
+            raise TookTooLongError(f"it did not answer within {seconds:.3g} s")
 
     handler = signal.signal(signal.SIGALRM, give_up)
     before = signal.setitimer(signal.ITIMER_REAL, seconds, AGAIN)
     try:
-        yield
+        return ask()
     finally:
-        over = True
         signal.setitimer(signal.ITIMER_REAL, *before)
         signal.signal(signal.SIGALRM, handler)

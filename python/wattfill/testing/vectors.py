@@ -358,10 +358,13 @@ def _compare(
     k: int, batch: Batch, due: Mapping[str, list[Any]], instance: Allocator, time_limit: float
 ) -> Difference | None:
     """Return the first difference between what is answered and what is due."""
+
+    def ask() -> dict[str, list[float] | list[int] | None]:
+        answer = instance(**batch)
+        return {name: _part(answer, name) for name in ANSWERS}
+
     try:
-        with limited_to(time_limit):
-            answer = instance(**batch)
-            found = {name: _part(answer, name) for name in ANSWERS}
+        found = limited_to(time_limit, ask)
     except NoAnswerError as error:
         return Difference(k, "answer", str(error))
     except Exception as error:
