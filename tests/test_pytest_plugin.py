@@ -81,7 +81,8 @@ def run(pytester):
 
 def falsifying(result):
     """Return the failing cases that Hypothesis shows; summaries for CI have them once more."""
-    return re.findall(r"(?m)^E +F\w+ (?:test case|example): (\w+)\(", result.stdout.str())
+    shown = re.findall(r"(?m)^(?:E +)?F\w+ (?:test case|example): (\w+)\(", result.stdout.str())
+    return [*dict.fromkeys(shown)]
 
 
 # By the decorator
