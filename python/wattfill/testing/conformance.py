@@ -9,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 from wattfill.errors import InputError
 from wattfill.testing.laws import LAWS, Law
+from wattfill.testing.sites import hard_sites
 from wattfill.testing.spec import Spec
 from wattfill.testing.strategies import batches
 from wattfill.testing.trial import (
@@ -201,7 +203,7 @@ def check_allocator(
     max_examples : int
         How many sites to make.
     seed : int, optional
-        Repeats a run. Chosen at random by default.
+        Repeats a run of the same program with the same Hypothesis. Chosen at random by default.
     time_limit : float
         Seconds that one answer may take, in the main thread. Compiled code that does not come
         back to Python is waited for.
@@ -272,8 +274,9 @@ def _verdict(
 class Search:
     """A search for sites on which an allocator breaks laws.
 
-    First all laws are judged on the same sites, so that each is answered once. Then, law by law,
-    the same sites are made again until one breaks it, and that one is made smaller.
+    First all laws are judged on the same sites, so that each is answered once: on a few that chance
+    may miss, and on those that a seed makes. Then, law by law, sites are made again until one
+    breaks it, and that one is made smaller.
     """
 
     factory: Callable[[], Allocator]
@@ -318,7 +321,10 @@ class Search:
 
         # Raised so that no more sites are made.
         with suppress(LawBrokenError):
-            self._run(judge, [Phase.explicit, Phase.generate])
+            for batch in islice(hard_sites(self.spec.features), self.max_examples):
+                judge(batch)
+            if self.examples < self.max_examples:
+                self._run(judge, [Phase.generate], self.max_examples - self.examples)
 
     def smallest(self, law: Law) -> LawBrokenError:
         """Return the smallest counterexample to a law that is broken."""
@@ -342,7 +348,7 @@ class Search:
 
         # Flaky is an allocator that answers now one thing and now another.
         with suppress(LawBrokenError, Flaky):
-            self._run(judge, [Phase.generate, Phase.shrink])
+            self._run(judge, [Phase.generate, Phase.shrink], self.max_examples)
         if not waits:
             return _alone(smallest)
         # It has been waited for less and less: is it the allocator that is slow?
@@ -362,9 +368,9 @@ class Search:
         if trial.waited_in_vain:
             self.patience = min(self.patience, max(SHORTEST_WAIT, 20 * self.slowest))
 
-    def _run(self, judge: Callable[[Batch], None], phases: list[Phase]) -> None:
+    def _run(self, judge: Callable[[Batch], None], phases: list[Phase], most: int) -> None:
         run = settings(
-            max_examples=self.max_examples,
+            max_examples=most,
             phases=phases,
             database=None,
             deadline=None,

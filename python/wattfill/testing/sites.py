@@ -7,7 +7,7 @@ what shall come up often stands in them more than once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -63,6 +63,7 @@ SHAPES = (
 )
 
 
+PER_GROUP = ("capacity", "buffer", "reserved")
 # Values that are as good as none.
 NEUTRAL = {
     "buffer": 0.0,
@@ -122,6 +123,64 @@ MOST_THAT_FITS = 1000.0
 
 # What a group could use where nobody is, in quanta.
 LEFT_OPEN = 10**7
+
+# What chance alone may miss in some hundred sites, one group each but for the last.
+HARD: tuple[dict[str, Any], ...] = (
+    # Decimals that fit, and whose level lies on the grid.
+    {"minimum": [0.1] * 3, "maximum": [1.0] * 3, "capacity": [0.3]},
+    {"minimum": [1.0] * 10, "maximum": [7.4] * 10, "capacity": [100.0], "buffer": [0.9]},
+    {"minimum": [0.0] * 3, "maximum": [22.0, 22.0, 7.4], "capacity": [25.0]},
+    # More than a byte counts, with too little for all.
+    {"minimum": [1.0] * 257, "maximum": [22.0] * 257, "capacity": [1000.0]},
+    # Weights for which other rules than Webster's end elsewhere.
+    {
+        "minimum": [0.0] * 3,
+        "maximum": [8.0] * 3,
+        "capacity": [6.0],
+        "weight": [2.0, 2.0, 5.0],
+        "step": 1.0,
+    },
+    {
+        "minimum": [0.0] * 3,
+        "maximum": [8.0] * 3,
+        "capacity": [4.0],
+        "weight": [1.0, 1.0, 5.0],
+        "step": 1.0,
+    },
+    # Quanta that do not go round in a tier.
+    {
+        "minimum": [0.0] * 4,
+        "maximum": [1.0] * 4,
+        "capacity": [2.0],
+        "priority": [0, 0, 0, -1],
+    },
+    # A group inside a tree whose reserve binds.
+    {
+        "minimum": [0.0] * 2,
+        "maximum": [1.0] * 2,
+        "capacity": [1.6, 1.2],
+        "offsets": [0, 1, 2],
+        "reserved": [1.0, 1.0],
+        "parent": [-1, 0],
+    },
+)
+
+
+def hard_sites(features: frozenset[str]) -> Iterator[dict[str, Any]]:
+    """Yield those of `HARD` that an allocator with these features must answer."""
+    for site in HARD:
+        batch = {name: list(x) if isinstance(x, list) else x for name, x in site.items()}
+        optional = set(batch) - {"minimum", "maximum", "capacity"}
+        if not optional <= features:
+            continue
+        if "offsets" not in features:
+            for name in PER_GROUP:
+                if name in batch:
+                    (batch[name],) = batch[name]
+        else:
+            batch.setdefault("offsets", [0, len(batch["minimum"])])
+        yield batch
+
 
 _GRID = Problem([], [], 0.0)
 
@@ -249,7 +308,7 @@ def build(
     if step is not None:
         batch["step"] = step
     if "offsets" not in names:
-        for name in ("capacity", "buffer", "reserved"):
+        for name in PER_GROUP:
             if name in batch:
                 batch[name] = batch[name][0]
     return batch

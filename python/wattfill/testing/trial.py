@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from wattfill.errors import InputTypeError
 from wattfill.testing.problem import Member, Problem
 from wattfill.testing.reference import solve
+from wattfill.testing.sites import PER_GROUP
 from wattfill.testing.spec import Spec
 
 Batch = dict[str, Any]
@@ -27,7 +28,6 @@ Allocator = Callable[..., Any]
 T = TypeVar("T")
 
 PER_CONNECTOR = ("minimum", "maximum", "weight", "priority", "rank", "active")
-PER_GROUP = ("capacity", "buffer", "reserved")
 # Sites of more connectors are cut short where people read them, and the reference is not asked.
 READABLE = 24
 # Seconds after which an allocator is interrupted again that went on.
