@@ -9,6 +9,8 @@ from mutants import MUTANTS, REFERENCE, apart, first_caught
 
 from wattfill import allocate
 from wattfill.testing import LAWS, Spec, check_allocator, solve
+from wattfill.testing.conformance import Search
+from wattfill.testing.sites import HARD
 
 OTHERS = [name for name in LAWS if name != REFERENCE]
 PAGE = Path(__file__).parent.parent / "docs" / "mutants.md"
@@ -36,6 +38,26 @@ def rows(page: str) -> dict[str, tuple[str, list[str]]]:
 
 def test_the_kit_catches_every_mutant_without_the_reference(caught):
     assert [name for name, laws in caught.items() if not laws] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ByteIndex",
+        "FloatLevel",
+        "Jefferson",
+        "LargestRemainder",
+        "ReservedAtTheRootOnly",
+        "RestToLowerTiers",
+    ],
+)
+def test_what_chance_may_miss_is_caught_before_chance_has_a_say(name):
+    mutant = MUTANTS[name]
+    search = Search(mutant, mutant.spec, seed=0, max_examples=len(HARD), time_limit=4.0)
+
+    search.screen([law for law in LAWS.values() if law.name in OTHERS])
+
+    assert search.broken
 
 
 def test_every_law_catches_a_mutant(caught):
