@@ -1,9 +1,9 @@
 """Stations, a network and a sender of limits in whole seconds: each does its worst.
 
 Stations draw all that they may and follow a lower limit as late as they may. What becomes of each
-message is a `Fate`. The sender keeps to TRANSITIONS' rules, with accounts of its own that share
-nothing with `wattfill.testing.history`; a careless one has another account. It writes its log
-before it sends.
+message is a `Fate`. The sender keeps to the rules of docs/histories.md, with accounts of its own
+that share nothing with `wattfill.testing.history`; a careless one has another account. It writes
+its log before it sends.
 """
 
 import heapq

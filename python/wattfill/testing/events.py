@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeAlias
@@ -56,16 +57,16 @@ class Plug(_Short):
 
 
 @dataclass(frozen=True, repr=False)
-class Event(_Short):
+class Event(_Short, ABC):
     """Something that happens to a registry.
 
     ``repr()`` is code that makes the event again, ``str()`` the call that it comes to. Both leave
     out what is as by default.
     """
 
+    @abstractmethod
     def _call(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         """Return the method that it calls, and with what."""
-        raise NotImplementedError
 
     def apply(self, registry: Any, connector: Callable[..., Any] | None = None) -> None:
         """Make it happen.
