@@ -197,7 +197,9 @@ SMALLEST = {
         {"minimum": [0.0], "maximum": [1.0], "capacity": [0.5], "offsets": [0, 1]},
     ),
     "somebody shares": (
-        lambda batch: list(allocate(**batch).reason) == [Reason.SHARING] * 2,
+        lambda batch: (
+            len(batch["capacity"]) == 1 and list(allocate(**batch).reason) == [Reason.SHARING] * 2
+        ),
         {"minimum": [0.0] * 2, "maximum": [1.0] * 2, "capacity": [1.0], "offsets": [0, 2]},
     ),
     "a buffer": (
