@@ -1,0 +1,597 @@
+"""What has to be known of one charge point so that its answers prove what they seem to."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal, Protocol
+
+from ocpp.exceptions import OCPPError, UnknownCallErrorCodeError
+
+from wattfill import _validate
+from wattfill.errors import InputError, InputTypeError, UnknownIdError
+from wattfill.ocpp.answers import Outcome, limit_in_force, verdict
+from wattfill.ocpp.messages import (
+    Call,
+    Profile,
+    Version,
+    check_transaction_id,
+    check_version,
+    clear_profile,
+    get_composite_schedule,
+    set_profile,
+)
+from wattfill.ocpp.supply import Clock, Supply
+
+# An absolute schedule starts so long before it is sent that it has begun on a clock that is behind.
+HEAD_START = timedelta(minutes=1)
+# The maximum must be absolute (OCPP 2.0.1, K01.FR.38), and begun on a clock that was never set.
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+# The default is on the lowest level of the stack, what is granted above it.
+DEFAULT_LEVEL, GRANT_LEVEL = 0, 1
+
+
+class Command(Protocol):
+    """What of a command of a `wattfill.Dispatcher` is read here."""
+
+    @property
+    def station(self) -> str: ...
+    @property
+    def connector(self) -> str: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def limit(self) -> float: ...
+    @property
+    def expires(self) -> float | None: ...
+    @property
+    def why(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evse:
+    """What a connector of a registry is to its charge point.
+
+    Parameters
+    ----------
+    supply : Supply
+        How its limits are written.
+    fallback : float
+        kW, at least 0: what the connector may draw without a command. It is the limit of the default
+        profile, and must be what the dispatcher counts as the connector's fallback.
+    minimum : float
+        kW, at least 0: the least that sustains a session; no limit lies between 0 and it.
+    id : int, optional
+        ``connectorId`` of OCPP 1.6, ``evseId`` of 2.0.1 and 2.1, at least 1; by default the number
+        that the connector's id is.
+
+    """
+
+    supply: Supply
+    fallback: float = 0.0
+    minimum: float = 0.0
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.supply, Supply):
+            raise InputTypeError(f"supply must be a Supply, got {type(self.supply).__name__}")
+        for name in ("fallback", "minimum"):
+            value = _validate.number_within(name, getattr(self, name), "finite and at least 0 (kW)")
+            object.__setattr__(self, name, value)
+        if self.id is not None and (type(self.id) is not int or self.id < 1):
+            raise InputError(f"id must be a whole number, at least 1, got {self.id!r}")
+
+
+@dataclass(slots=True, eq=False)
+class _State:
+    """What is known of one connector; powers are kW as they were written, so after truncation."""
+
+    connector: str
+    id: int
+    evse: Evse
+    default: float
+    """What the default profile allows."""
+    default_is_set: bool = False
+    transaction_id: int | str | None = None
+    command: Command | None = None
+    """The newest."""
+    due: bool = False
+    n_sent: int = 0
+    """How often the newest was sent."""
+    unproved: dict[int, float] = field(default_factory=dict)
+    """What was sent and may be in force, by seq."""
+    confirmed: float | None = None
+    ask: bool = False
+    """Whether to ask what is in force."""
+    clear: bool = True
+    """Whether to take out what an earlier sender may have granted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    call: Call
+    kind: Literal["maximum", "default", "clear", "ask", "command"]
+    state: _State | None = None
+    command: Command | None = None
+
+
+class SmartCharging:
+    """Smart charging of one charge point: its profiles, one call at a time, and what answers prove.
+
+    OCPP numbers no profile and promises little about order. So this sends one call and waits; after
+    a time-out it sends nothing more on that connection; on the next it asks what is in force, and
+    sends the newest command again. Nothing that raises a limit leaves before the maximum of the
+    station and the default of the connector are installed, and no answer counts before. It has no
+    clock and does no input or output: `next_call` says what to send, `answer` takes what came. `run`
+    is a loop around these for one connection.
+
+    Parameters
+    ----------
+    station : str
+        Id of the charge station in the registry.
+    version : "1.6", "2.0.1" or "2.1"
+        Of OCPP.
+    evses : mapping of str to Evse
+        By the connectors' ids in the registry.
+    clock : Clock
+        UTC on the dispatcher's clock. Assign a new one to `clock` when UTC was stepped.
+    maximum : float or None
+        kW: what the charge point may draw in all, installed as ChargePointMaxProfile
+        (ChargingStationMaxProfile). None installs none, for charge points that take none.
+    supply : Supply, optional
+        How `maximum` is written; by default as the limits of the connectors, if these are all one.
+    max_offline : int, optional
+        OCPP 2.1: seconds after which a charge point that is offline drops what it was granted.
+    out_of_order : float, optional
+        For a charge point that may process a message of an earlier connection after one of a
+        later: seconds after which none can still take effect, which are the longest lease and the
+        skew of the clocks. For so long after a connection was lost with a call outstanding, and
+        after the first is made, acceptances prove nothing. Commands must then expire.
+
+    Examples
+    --------
+    >>> from datetime import UTC, datetime
+    >>> from types import SimpleNamespace as Command
+    >>> from ocpp.v16 import call_result
+    >>> cs = SmartCharging("CS-1", "1.6", {"1": Evse(Supply("A", phases=3), minimum=4.14)},
+    ...                    maximum=None, clock=Clock(0.0, datetime(2026, 1, 1, tzinfo=UTC)))
+    >>> accepted = call_result.SetChargingProfile("Accepted")
+    >>> cs.connected(0.0)
+    >>> call = cs.next_call(0.0)
+    >>> call.cs_charging_profiles.charging_profile_purpose.value
+    'TxDefaultProfile'
+    >>> cs.answer(call, accepted, 0.2)
+    ()
+    >>> cs.transaction_started("1", 4711)
+    >>> cs.command(Command(station="CS-1", connector="1", seq=1, limit=11.0, expires=60.0,
+    ...                    why="increase"))
+    >>> call = cs.next_call(1.0)
+    >>> call.cs_charging_profiles.valid_to
+    '2026-01-01T00:01:00Z'
+    >>> call.cs_charging_profiles.charging_schedule.charging_schedule_period[0].limit
+    15.9
+    >>> cs.answer(call, accepted, 1.2)
+    (Outcome(kind='confirm', station='CS-1', connector='1', seq=1, limit=None),)
+
+    """
+
+    def __init__(
+        self,
+        station: str,
+        version: Version,
+        evses: Mapping[str, Evse],
+        *,
+        clock: Clock,
+        maximum: float | None,
+        supply: Supply | None = None,
+        max_offline: int | None = None,
+        out_of_order: float | None = None,
+    ) -> None:
+        self.station = _validate.identifier("station", station)
+        check_version(version)
+        self.version = version
+        self.clock = clock
+        if not evses:
+            raise InputError("evses must have at least one connector, got none")
+        self._states = {name: _state(name, evse) for name, evse in evses.items()}
+        ids = [state.id for state in self._states.values()]
+        if len(set(ids)) < len(ids):
+            raise InputError(f"evses must have an id each, got {', '.join(map(str, ids))}")
+        if max_offline is not None:
+            if version != "2.1":
+                raise InputError(
+                    f"max_offline must be left out before OCPP 2.1, got {max_offline!r}"
+                )
+            if type(max_offline) is not int or max_offline < 0:
+                raise InputError(
+                    f"max_offline must be a whole number, at least 0 (s), got {max_offline!r}"
+                )
+        self._max_offline = max_offline
+        if out_of_order is not None:
+            out_of_order = _validate.number_within(
+                "out_of_order", out_of_order, "finite and at least 0 (s)"
+            )
+        self._out_of_order = out_of_order
+        self._maximum: Profile | None = None
+        if maximum is not None:
+            supplies = {evse.supply for evse in evses.values()}
+            if supply is None and len(supplies) > 1:
+                raise InputError(
+                    "supply must be given where those of the connectors differ, got none"
+                )
+            supply = supply or supplies.pop()
+            limit = supply.limit(_validate.number_within("maximum", maximum, "at least 0 (kW)"))
+            self._maximum = Profile(1, 0, "maximum", limit, supply, start=LONG_AGO)
+        self._maximum_is_set = maximum is None
+        self._setup: list[_Step] = []
+        self._refusals: dict[str, str] = {}
+        self._step: _Step | None = None
+        self._is_connected = False
+        self._unordered_until = math.inf if out_of_order is not None else -math.inf
+        self._work = asyncio.Event()
+
+    # What happens to the charge point
+
+    def connected(self, now: float) -> None:
+        """Note a new connection, over which calls can be sent."""
+        self.disconnected(now)
+        self._is_connected = True
+        if self._unordered_until == math.inf:
+            assert self._out_of_order is not None
+            self._unordered_until = now + self._out_of_order
+        self._set_up()
+
+    def disconnected(self, now: float) -> None:
+        """Note that the connection is lost: what was outstanding may or may not take effect."""
+        if self._step is not None:
+            self._lost(self._step, now)
+        self._is_connected = False
+
+    def booted(self) -> None:
+        """Note a BootNotification: what was installed may be gone, and is installed again."""
+        self._maximum_is_set = self._maximum is None
+        for state in self._states.values():
+            state.default_is_set = False
+            state.due = state.command is not None
+        self._set_up()
+
+    def transaction_started(self, connector: str, transaction_id: int | str) -> None:
+        """Note a transaction, for which a limit above the fallback can be set from now on.
+
+        Parameters
+        ----------
+        connector : str
+            Its id in the registry.
+        transaction_id : int or str
+            A whole number in OCPP 1.6, a string in 2.0.1 and 2.1.
+
+        """
+        state = self._known(connector)
+        check_transaction_id(self.version, transaction_id)
+        state.transaction_id = transaction_id
+        state.clear = False
+        state.due = state.command is not None
+        self._work.set()
+
+    def transaction_ended(self, connector: str) -> None:
+        """Note that a transaction is over: what was granted for it is taken out when commanded."""
+        self._known(connector).transaction_id = None
+
+    def command(self, command: Command) -> None:
+        """Take a command of a plan; of a connector only the newest is sent.
+
+        Raises
+        ------
+        InputError
+            If it is for another station, older than one before, or never expires though the charge
+            point keeps no order.
+        UnknownIdError
+            If the station has no such connector.
+
+        """
+        if command.station != self.station:
+            raise InputError(f"station must be {self.station!r}, got {command.station!r}")
+        state = self._known(command.connector)
+        if self._out_of_order is not None and command.expires is None:
+            raise InputError(
+                f"expires must be given for {self.station!r}, which keeps no order, got None"
+            )
+        newest = state.command
+        if newest is not None and command.seq < newest.seq:
+            raise InputError(f"seq must not fall, got {command.seq} after {newest.seq}")
+        if newest is None or command.seq > newest.seq:
+            state.n_sent = 0
+        state.command, state.due, state.clear = command, True, False
+        self._work.set()
+
+    # What to send
+
+    def next_call(self, now: float) -> Call | None:
+        """Return the request to send now, None if there is none or one is outstanding."""
+        if self._step is None and self._is_connected:
+            self._step = self._next_step(now)
+            return None if self._step is None else self._step.call
+        return None
+
+    def ready(self, connector: str) -> bool:
+        """Return whether the profiles that must be there before the first grant are."""
+        return self._maximum_is_set and self._known(connector).default_is_set
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Which of these profiles the charge point did not take, in words."""
+        return tuple(self._refusals.values())
+
+    @property
+    def must_reconnect(self) -> bool:
+        """Whether the connection is to be closed: a call was not answered."""
+        return not self._is_connected
+
+    # What came back
+
+    def answer(self, call: Call, answer: object, now: float) -> tuple[Outcome, ...]:
+        """Take what a call returned or raised, and return what that proves.
+
+        Parameters
+        ----------
+        call : request
+            From `next_call`; an answer to any other is too late, and proves nothing.
+        answer : object
+            What ``call(call, suppress=False)`` of a ``ChargePoint`` returned or raised. A call error
+            and None are answers; any other exception is none, and `must_reconnect` is true then.
+        now : float
+            On the dispatcher's clock.
+
+        Returns
+        -------
+        tuple of Outcome
+            For the dispatcher: ``for outcome in outcomes: outcome.tell(dispatcher, now)``.
+
+        """
+        step = self._step
+        if step is None or step.call is not call:
+            return ()
+        is_error = isinstance(answer, (OCPPError, UnknownCallErrorCodeError))
+        if isinstance(answer, BaseException) and not is_error:
+            self.disconnected(now)
+            return ()
+        self._step = None
+        self._work.set()
+        if step.kind in ("maximum", "default"):
+            self._installed(step, answer)
+            return ()
+        assert step.state is not None
+        if step.kind == "ask":
+            return self._in_force(step.state, answer, now)
+        if step.kind == "clear":
+            step.state.clear = False
+            if verdict(answer) != "confirm":
+                return ()
+            return (self._outcome("read-back", step.state, None, step.state.evse.fallback),)
+        assert step.command is not None
+        return self._answered(step.state, step.command, answer, now)
+
+    async def run(
+        self,
+        call: Callable[[Call], Awaitable[object]],
+        now: Callable[[], float],
+        tell: Callable[[Outcome], object],
+    ) -> None:
+        """Send what is due over one connection, until a call is not answered.
+
+        Parameters
+        ----------
+        call : coroutine function
+            Sends a request and returns the answer, or raises: ``lambda request:
+            charge_point.call(request, suppress=False)``.
+        now : function
+            The dispatcher's clock.
+        tell : function
+            Takes each outcome.
+
+        When it returns, close the connection. Cancel it when the connection is closed.
+
+        """
+        self.connected(now())
+        try:
+            while not self.must_reconnect:
+                self._work.clear()
+                request = self.next_call(now())
+                if request is None:
+                    await self._work.wait()
+                    continue
+                try:
+                    answer = await call(request)
+                except Exception as error:
+                    answer = error
+                for outcome in self.answer(request, answer, now()):
+                    tell(outcome)
+        finally:
+            self.disconnected(now())
+
+    # Inside
+
+    def _known(self, connector: str) -> _State:
+        if connector not in self._states:
+            raise UnknownIdError(f"charge station {self.station!r} has no connector {connector!r}")
+        return self._states[connector]
+
+    def _set_up(self) -> None:
+        """Make the requests for the profiles that are not known to be installed."""
+        self._setup.clear()
+        self._refusals.clear()
+        if not self._maximum_is_set:
+            assert self._maximum is not None
+            self._setup.append(_Step(set_profile(self.version, self._maximum), "maximum"))
+        for state in self._states.values():
+            if not state.default_is_set:
+                evse = state.evse
+                limit = evse.supply.limit(evse.fallback, evse.minimum)
+                # Relative, so that it holds on a clock that lost its time.
+                profile = Profile(
+                    10 * state.id + 2, state.id, "default", limit, evse.supply, DEFAULT_LEVEL
+                )
+                self._setup.append(_Step(set_profile(self.version, profile), "default", state))
+        self._work.set()
+
+    def _next_step(self, now: float) -> _Step | None:
+        if self._setup:
+            return self._setup.pop(0)
+        states = self._states.values()
+        for state in states:
+            if state.ask:
+                state.ask = False
+                unit = state.evse.supply.unit
+                return _Step(get_composite_schedule(self.version, state.id, unit), "ask", state)
+        due = [state for state in states if self._may_send(state, now)]
+        if due:
+            return self._send(min(due, key=_decreases_first), now)
+        for state in states:
+            if state.clear and self.ready(state.connector) and self._out_of_order is None:
+                return _Step(clear_profile(self.version, _grant_id(state)), "clear", state)
+        return None
+
+    def _may_send(self, state: _State, now: float) -> bool:
+        command = state.command
+        if command is None or not state.due:
+            return False
+        if command.expires is not None and self._valid_to(command.expires) <= self.clock.utc_at(
+            now
+        ):
+            state.due = False  # It would not be taken, and is counted for no longer.
+            return False
+        if command.why == "increase" and not self.ready(state.connector):
+            return False
+        # Without a transaction there is nothing that a grant could be set for.
+        return state.transaction_id is not None or command.limit <= state.evse.fallback
+
+    def _send(self, state: _State, now: float) -> _Step:
+        command, evse = state.command, state.evse
+        assert command is not None
+        state.due = False
+        state.n_sent += 1
+        if state.transaction_id is None:
+            # At most the fallback, which holds where nothing is granted.
+            state.unproved[command.seq] = 0.0
+            return _Step(clear_profile(self.version, _grant_id(state)), "command", state, command)
+        limit = evse.supply.limit(command.limit, evse.minimum)
+        state.unproved[command.seq] = evse.supply.power(limit)
+        profile = Profile(
+            _grant_id(state),
+            state.id,
+            "transaction",
+            limit,
+            evse.supply,
+            GRANT_LEVEL,
+            start=self.clock.utc_at(now) - HEAD_START,
+            valid_to=None if command.expires is None else self._valid_to(command.expires),
+            transaction_id=state.transaction_id,
+            max_offline=self._max_offline,
+        )
+        return _Step(set_profile(self.version, profile), "command", state, command)
+
+    def _valid_to(self, expires: float) -> datetime:
+        """Return the end of a lease in whole seconds, as it is written."""
+        return self.clock.utc_at(expires).replace(microsecond=0)
+
+    def _installed(self, step: _Step, answer: object) -> None:
+        is_set = verdict(answer) == "confirm"
+        if step.state is None:
+            what, self._maximum_is_set = "maximum", is_set
+        else:
+            what, step.state.default_is_set = f"default of {step.state.connector!r}", is_set
+        if not is_set:
+            status = getattr(answer, "status", None) or repr(answer)
+            self._refusals[what] = f"{self.station!r} did not take the {what}: {status}"
+        for state in self._states.values():
+            # What was sent before counts only when it is sent again.
+            if is_set and state.unproved and self.ready(state.connector):
+                state.due = True
+
+    def _answered(
+        self, state: _State, command: Command, answer: object, now: float
+    ) -> tuple[Outcome, ...]:
+        found = verdict(answer)
+        seq = command.seq
+        if found is None:
+            state.ask = True
+        elif found == "reject":
+            newest = state.command
+            # What was sent twice may have been taken once.
+            if newest is not None and newest.seq == seq and state.n_sent == 1:
+                del state.unproved[seq]
+                return (self._outcome("reject", state, seq),)
+        elif self._counts(state, now):
+            self._prove(state, seq)
+            return (self._outcome("confirm", state, seq),)
+        return ()
+
+    def _in_force(self, state: _State, answer: object, now: float) -> tuple[Outcome, ...]:
+        limit = limit_in_force(answer, state.evse.supply, self.clock.utc_at(now))
+        if limit is None or state.command is None:
+            return ()
+        command = state.command
+        if limit > max(state.default, state.confirmed or 0.0, *state.unproved.values(), 0.0):
+            # More than was ever sent: somebody else steers it, or it does not obey.
+            return (self._outcome("read-back", state, None, limit),)
+        # At the default it may be about to go on with what it was granted; between the limits that
+        # were sent, something else holds it down for now.
+        sent = state.unproved.get(command.seq)
+        if limit != sent or limit <= state.default or not self._counts(state, now):
+            return ()
+        self._prove(state, command.seq)
+        state.due = False
+        return (self._outcome("read-back", state, command.seq, command.limit),)
+
+    def _counts(self, state: _State, now: float) -> bool:
+        """Return whether what is accepted now stays: nothing older can take effect after it."""
+        return self.ready(state.connector) and now >= self._unordered_until
+
+    def _prove(self, state: _State, seq: int) -> None:
+        state.confirmed = state.unproved[seq]
+        state.unproved = {s: power for s, power in state.unproved.items() if s > seq}
+
+    def _lost(self, step: _Step, now: float) -> None:
+        self._step = None
+        state = step.state
+        if step.command is None or state is None:
+            return
+        state.ask = state.due = True
+        if self._out_of_order is not None:
+            assert step.command.expires is not None
+            until = max(now, step.command.expires) + self._out_of_order
+            self._unordered_until = max(self._unordered_until, until)
+
+    def _outcome(
+        self,
+        kind: Literal["confirm", "reject", "read-back"],
+        state: _State,
+        seq: int | None,
+        limit: float | None = None,
+    ) -> Outcome:
+        return Outcome(kind, self.station, state.connector, seq, limit)
+
+
+def _state(connector: str, evse: Evse) -> _State:
+    if not isinstance(evse, Evse):
+        raise InputTypeError(f"evses must be of Evse, got {type(evse).__name__} for {connector!r}")
+    id = evse.id
+    if id is None:
+        # Of an id without a number nobody knows which connector of the charge point it is.
+        if not (connector.isascii() and connector.isdigit() and int(connector) > 0):
+            raise InputError(f"id must be given for connector {connector!r}, which is no number")
+        id = int(connector)
+    default = evse.supply.power(evse.supply.limit(evse.fallback, evse.minimum))
+    return _State(connector, id, evse, default)
+
+
+def _grant_id(state: _State) -> int:
+    return 10 * state.id + 3
+
+
+def _decreases_first(state: _State) -> bool:
+    assert state.command is not None
+    return state.command.why != "decrease"
