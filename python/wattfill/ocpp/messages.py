@@ -55,7 +55,8 @@ class Profile:
     stack_level : int
         At least 0; the highest of a purpose is in force.
     start : datetime, optional
-        Where the schedule starts (kind "Absolute"); without it at the start of charging ("Relative").
+        Where the schedule starts (kind "Absolute"); without it, at the start of charging
+        ("Relative").
     valid_to : datetime, optional
         When the charge point drops the profile by itself, written in whole seconds, rounded down.
     transaction_id : int or str, optional
@@ -146,8 +147,9 @@ def set_profile(version: Version, profile: Profile) -> Call:
     --------
     >>> profile = Profile(id=13, evse=1, purpose="transaction", limit=9.5, supply=Supply("A"),
     ...                   stack_level=1, transaction_id="a-17")
-    >>> set_profile("2.1", profile).charging_profile.charging_schedule[0].charging_schedule_period
-    [ChargingSchedulePeriodType(start_period=0, ... limit=9.5, ... number_phases=3, ...)]
+    >>> [schedule] = set_profile("2.1", profile).charging_profile.charging_schedule
+    >>> schedule.charging_rate_unit.value, schedule.charging_schedule_period[0].limit
+    ('A', 9.5)
 
     """
     check_version(version)
@@ -155,10 +157,12 @@ def set_profile(version: Version, profile: Profile) -> Call:
         check_transaction_id(version, profile.transaction_id)
     if profile.max_offline is not None and version != "2.1":
         raise InputError(
-            f"max_offline must be left out before OCPP 2.1, got {profile.max_offline!r} in {version}"
+            f"max_offline must be left out in OCPP {version}, got {profile.max_offline!r}"
         )
     purpose = _PURPOSES[profile.purpose][version != "1.6"]
     kind = "Relative" if profile.start is None else "Absolute"
+    # Checked above; each version has its own type.
+    transaction_id: Any = profile.transaction_id
     start = None if profile.start is None else _timestamp(profile.start)
     valid_to = None if profile.valid_to is None else _timestamp(profile.valid_to)
     # Of watts the limit is over all phases, and on a direct current there are none to number.
@@ -168,7 +172,7 @@ def set_profile(version: Version, profile: Profile) -> Call:
             connector_id=profile.evse,
             cs_charging_profiles=types16.ChargingProfile(
                 charging_profile_id=profile.id,
-                transaction_id=profile.transaction_id,
+                transaction_id=transaction_id,
                 stack_level=profile.stack_level,
                 charging_profile_purpose=enums16.ChargingProfilePurposeType(purpose),
                 charging_profile_kind=enums16.ChargingProfileKindType(kind),
@@ -191,7 +195,7 @@ def set_profile(version: Version, profile: Profile) -> Call:
                 charging_profile_purpose=enums201.ChargingProfilePurposeEnumType(purpose),
                 charging_profile_kind=enums201.ChargingProfileKindEnumType(kind),
                 valid_to=valid_to,
-                transaction_id=profile.transaction_id,
+                transaction_id=transaction_id,
                 charging_schedule=[
                     types201.ChargingScheduleType(
                         id=profile.id,
@@ -212,7 +216,7 @@ def set_profile(version: Version, profile: Profile) -> Call:
             charging_profile_purpose=enums21.ChargingProfilePurposeEnumType(purpose),
             charging_profile_kind=enums21.ChargingProfileKindEnumType(kind),
             valid_to=valid_to,
-            transaction_id=profile.transaction_id,
+            transaction_id=transaction_id,
             max_offline_duration=profile.max_offline,
             invalid_after_offline_duration=None if profile.max_offline is None else True,
             charging_schedule=[

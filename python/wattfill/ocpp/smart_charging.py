@@ -60,8 +60,8 @@ class Evse:
     supply : Supply
         How its limits are written.
     fallback : float
-        kW, at least 0: what the connector may draw without a command. It is the limit of the default
-        profile, and must be what the dispatcher counts as the connector's fallback.
+        kW, at least 0: what the connector may draw without a command. It is the limit of the
+        default profile, and must be what the dispatcher counts as the connector's fallback.
     minimum : float
         kW, at least 0: the least that sustains a session; no limit lies between 0 and it.
     id : int, optional
@@ -99,11 +99,11 @@ class _State:
     command: Command | None = None
     """The newest."""
     due: bool = False
-    n_sent: int = 0
-    """How often the newest was sent."""
+    sent: dict[int, int] = field(default_factory=dict)
+    """How often a command was sent, by seq, from the newest that was proved on."""
     unproved: dict[int, float] = field(default_factory=dict)
     """What was sent and may be in force, by seq."""
-    confirmed: float | None = None
+    confirmed: float = 0.0
     ask: bool = False
     """Whether to ask what is in force."""
     clear: bool = True
@@ -125,8 +125,8 @@ class SmartCharging:
     a time-out it sends nothing more on that connection; on the next it asks what is in force, and
     sends the newest command again. Nothing that raises a limit leaves before the maximum of the
     station and the default of the connector are installed, and no answer counts before. It has no
-    clock and does no input or output: `next_call` says what to send, `answer` takes what came. `run`
-    is a loop around these for one connection.
+    clock and does no input or output: `next_call` says what to send, `answer` takes what came.
+    `run` is a loop around these for one connection.
 
     Parameters
     ----------
@@ -193,6 +193,8 @@ class SmartCharging:
         self.station = _validate.identifier("station", station)
         check_version(version)
         self.version = version
+        if not isinstance(clock, Clock):
+            raise InputTypeError(f"clock must be a Clock, got {type(clock).__name__}")
         self.clock = clock
         if not evses:
             raise InputError("evses must have at least one connector, got none")
@@ -302,8 +304,6 @@ class SmartCharging:
         newest = state.command
         if newest is not None and command.seq < newest.seq:
             raise InputError(f"seq must not fall, got {command.seq} after {newest.seq}")
-        if newest is None or command.seq > newest.seq:
-            state.n_sent = 0
         state.command, state.due, state.clear = command, True, False
         self._work.set()
 
@@ -326,9 +326,9 @@ class SmartCharging:
         return tuple(self._refusals.values())
 
     @property
-    def must_reconnect(self) -> bool:
-        """Whether the connection is to be closed: a call was not answered."""
-        return not self._is_connected
+    def is_connected(self) -> bool:
+        """Whether calls can be sent: not before `connected`, nor after one without an answer."""
+        return self._is_connected
 
     # What came back
 
@@ -340,8 +340,8 @@ class SmartCharging:
         call : request
             From `next_call`; an answer to any other is too late, and proves nothing.
         answer : object
-            What ``call(call, suppress=False)`` of a ``ChargePoint`` returned or raised. A call error
-            and None are answers; any other exception is none, and `must_reconnect` is true then.
+            What the ``call(..., suppress=False)`` of a ``ChargePoint`` returned or raised. A call
+            error and None are answers. Any other exception is none: close the connection then.
         now : float
             On the dispatcher's clock.
 
@@ -397,7 +397,7 @@ class SmartCharging:
         """
         self.connected(now())
         try:
-            while not self.must_reconnect:
+            while self._is_connected:
                 self._work.clear()
                 request = self.next_call(now())
                 if request is None:
@@ -458,11 +458,11 @@ class SmartCharging:
         command = state.command
         if command is None or not state.due:
             return False
-        if command.expires is not None and self._valid_to(command.expires) <= self.clock.utc_at(
-            now
-        ):
-            state.due = False  # It would not be taken, and is counted for no longer.
-            return False
+        if command.expires is not None:
+            # What is over would not be taken, and is counted for no longer.
+            state.due = self._valid_to(command.expires) > self.clock.utc_at(now)
+            if not state.due:
+                return False
         if command.why == "increase" and not self.ready(state.connector):
             return False
         # Without a transaction there is nothing that a grant could be set for.
@@ -472,7 +472,7 @@ class SmartCharging:
         command, evse = state.command, state.evse
         assert command is not None
         state.due = False
-        state.n_sent += 1
+        state.sent[command.seq] = state.sent.get(command.seq, 0) + 1
         if state.transaction_id is None:
             # At most the fallback, which holds where nothing is granted.
             state.unproved[command.seq] = 0.0
@@ -517,11 +517,10 @@ class SmartCharging:
         found = verdict(answer)
         seq = command.seq
         if found is None:
-            state.ask = True
+            state.ask = True  # It is sent again when the dispatcher says so.
         elif found == "reject":
-            newest = state.command
             # What was sent twice may have been taken once.
-            if newest is not None and newest.seq == seq and state.n_sent == 1:
+            if state.sent[seq] == 1:
                 del state.unproved[seq]
                 return (self._outcome("reject", state, seq),)
         elif self._counts(state, now):
@@ -531,20 +530,12 @@ class SmartCharging:
 
     def _in_force(self, state: _State, answer: object, now: float) -> tuple[Outcome, ...]:
         limit = limit_in_force(answer, state.evse.supply, self.clock.utc_at(now))
-        if limit is None or state.command is None:
+        most = max(state.default, state.confirmed, *state.unproved.values(), 0.0)
+        # What was sent may be in force and held down by another limit of the charge point, at what
+        # was sent later, too. So only more than was ever sent tells something.
+        if limit is None or state.command is None or limit <= most:
             return ()
-        command = state.command
-        if limit > max(state.default, state.confirmed or 0.0, *state.unproved.values(), 0.0):
-            # More than was ever sent: somebody else steers it, or it does not obey.
-            return (self._outcome("read-back", state, None, limit),)
-        # At the default it may be about to go on with what it was granted; between the limits that
-        # were sent, something else holds it down for now.
-        sent = state.unproved.get(command.seq)
-        if limit != sent or limit <= state.default or not self._counts(state, now):
-            return ()
-        self._prove(state, command.seq)
-        state.due = False
-        return (self._outcome("read-back", state, command.seq, command.limit),)
+        return (self._outcome("read-back", state, None, limit),)
 
     def _counts(self, state: _State, now: float) -> bool:
         """Return whether what is accepted now stays: nothing older can take effect after it."""
@@ -553,13 +544,15 @@ class SmartCharging:
     def _prove(self, state: _State, seq: int) -> None:
         state.confirmed = state.unproved[seq]
         state.unproved = {s: power for s, power in state.unproved.items() if s > seq}
+        state.sent = {s: n for s, n in state.sent.items() if s >= seq}
 
     def _lost(self, step: _Step, now: float) -> None:
         self._step = None
         state = step.state
-        if step.command is None or state is None:
+        if state is not None and step.kind in ("ask", "command"):
+            state.ask = state.due = True
+        if step.command is None:
             return
-        state.ask = state.due = True
         if self._out_of_order is not None:
             assert step.command.expires is not None
             until = max(now, step.command.expires) + self._out_of_order

@@ -58,9 +58,9 @@ class Supply:
         """Return the largest limit of at most one decimal that is no more than a power.
 
         Counted in decimals, ``limit * voltage * phases`` (of amperes; of watts the limit itself) is
-        at most `power`: what does not fit into one decimal is cut off. Where what is left is
-        less than `minimum`, it is 0: the vehicle waits rather than being given what cannot sustain
-        it or what is not there. A minimum that is itself a limit of one decimal never comes to that.
+        at most `power`: what does not fit into one decimal is cut off. Where what is left is less
+        than `minimum`, it is 0: the vehicle waits, rather than being given what cannot sustain it,
+        or what is not there. A minimum that is itself a limit of one decimal never comes to that.
 
         Parameters
         ----------
@@ -77,10 +77,9 @@ class Supply:
         0.0
 
         """
-        watts = 1000 * _decimal(_validate.number_within("power", power, "finite and at least 0"))
-        least = 1000 * _decimal(
-            _validate.number_within("minimum", minimum, "finite and at least 0")
-        )
+        rule = "finite and at least 0 (kW)"
+        watts = 1000 * _decimal(_validate.number_within("power", power, rule))
+        least = 1000 * _decimal(_validate.number_within("minimum", minimum, rule))
         tenths = floor(10 * watts / self._watts_per_unit)
         if tenths * self._watts_per_unit < 10 * least:
             return 0.0
