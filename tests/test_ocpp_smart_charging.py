@@ -50,7 +50,7 @@ def made(version="1.6", evses=None, **changes):
 def installed(**changes):
     """Return one whose profiles are installed, in transaction 7, at 1 s."""
     charging = made(**changes)
-    charging.connected(0.0)
+    charging.connected()
     charging.transaction_started("1", 7)
     while (call := charging.next_call(0.5)) is not None:
         charging.answer(call, ACCEPTED, 1.0)
@@ -88,7 +88,7 @@ def test_the_maximum_and_each_default_are_installed_before_an_increase_is_sent()
     charging = made(evses=evses)
     charging.transaction_started("1", 7)
     charging.command(Command(1, 11.0))
-    charging.connected(0.0)
+    charging.connected()
 
     order = []
     for _ in range(4):
@@ -109,7 +109,7 @@ def test_where_a_profile_is_refused_no_increase_is_sent(refused):
     charging = made()
     charging.transaction_started("1", 7)
     charging.command(Command(1, 11.0))
-    charging.connected(0.0)
+    charging.connected()
     for _ in range(2):
         what, call = sent(charging)
         charging.answer(call, REJECTED if what[0] == refused else ACCEPTED, 1.0)
@@ -124,7 +124,7 @@ def test_where_a_profile_is_refused_no_increase_is_sent(refused):
 def test_where_a_profile_is_refused_a_decrease_is_sent_but_proves_nothing():
     charging = made(maximum=None)
     charging.transaction_started("1", 7)
-    charging.connected(0.0)
+    charging.connected()
     charging.answer(charging.next_call(0.0), REJECTED, 1.0)
     charging.command(Command(1, 5.0, "decrease"))
 
@@ -137,7 +137,7 @@ def test_where_a_profile_is_refused_a_decrease_is_sent_but_proves_nothing():
 def test_what_was_sent_before_the_default_is_sent_again_after_it():
     charging = made(maximum=None)
     charging.transaction_started("1", 7)
-    charging.connected(0.0)
+    charging.connected()
     charging.answer(charging.next_call(0.0), REJECTED, 1.0)
     charging.command(Command(1, 5.0, "decrease"))
     charging.answer(charging.next_call(1.0), ACCEPTED, 2.0)
@@ -151,16 +151,17 @@ def test_what_was_sent_before_the_default_is_sent_again_after_it():
 
 
 @pytest.mark.parametrize("answer", [CLEARED, UNKNOWN])
-def test_an_idle_connector_is_proved_to_be_at_its_fallback(answer):
+def test_a_command_within_the_fallback_needs_no_transaction(answer):
     charging = made(maximum=None, evses={"1": Evse(THREE, fallback=1.4)})
-    charging.connected(0.0)
+    charging.connected()
     charging.answer(charging.next_call(0.0), ACCEPTED, 1.0)
+    charging.command(Command(1, 0.0, "decrease"))
 
     what, call = sent(charging)
 
+    # Where nothing is granted, the default holds.
     assert what == ("ClearChargingProfile", 13)
-    assert charging.answer(call, answer, 2.0) == (read_back(1.4),)
-    assert charging.next_call(3.0) is None
+    assert charging.answer(call, answer, 2.0) == (confirm(1),)
 
 
 def test_after_a_boot_everything_is_installed_again():
@@ -181,10 +182,21 @@ def test_after_a_boot_everything_is_installed_again():
     ]
 
 
+def test_a_profile_that_is_taken_in_the_end_was_not_refused():
+    charging = made(maximum=None)
+    charging.connected()
+    charging.answer(charging.next_call(0.0), REJECTED, 1.0)
+    charging.connected()
+    charging.answer(charging.next_call(2.0), ACCEPTED, 3.0)
+
+    assert charging.ready("1")
+    assert charging.refusals == ()
+
+
 def test_what_is_installed_is_not_installed_again_on_the_next_connection():
     charging = installed()
-    charging.disconnected(2.0)
-    charging.connected(3.0)
+    charging.disconnected()
+    charging.connected()
 
     assert charging.next_call(3.0) is None
 
@@ -197,7 +209,7 @@ def test_a_grant_is_for_its_transaction_and_ends_with_its_lease(version):
     charging = made(version, maximum=None, max_offline=30 if version == "2.1" else None)
     package = {"1.6": v16, "2.0.1": v201, "2.1": v21}[version]
     accepted = package.call_result.SetChargingProfile(status="Accepted")
-    charging.connected(0.0)
+    charging.connected()
     charging.answer(charging.next_call(0.0), accepted, 0.0)
     charging.transaction_started("1", 7 if version == "1.6" else "t-7")
     charging.command(Command(1, 11.0, expires=90.9))
@@ -312,7 +324,7 @@ def test_an_answer_to_another_call_proves_nothing():
     charging.command(Command(1, 11.0))
     old = charging.next_call(1.0)
     charging.answer(old, TimeoutError(), 31.0)
-    charging.connected(32.0)
+    charging.connected()
     charging.next_call(32.0)
 
     assert charging.answer(old, ACCEPTED, 33.0) == ()
@@ -339,7 +351,7 @@ def test_the_rejection_of_what_was_sent_twice_proves_nothing():
     charging = installed()
     charging.command(Command(1, 11.0))
     charging.answer(charging.next_call(1.0), TimeoutError(), 31.0)
-    charging.connected(32.0)
+    charging.connected()
     charging.answer(charging.next_call(32.0), in_force(0.0), 33.0)
 
     # The first of the two may be in force.
@@ -380,7 +392,7 @@ def lost(charging, *commands):
         charging.answer(charging.next_call(1.0), ACCEPTED, 1.0)
     charging.command(commands[-1])
     charging.answer(charging.next_call(1.0), TimeoutError(), 31.0)
-    charging.connected(32.0)
+    charging.connected()
     what, call = sent(charging, 32.0)
     assert what == ("GetCompositeSchedule", None)
     return call
@@ -416,7 +428,7 @@ def test_more_in_force_than_was_ever_sent_is_told():
     charging = installed()
     call = lost(charging, Command(1, 11.0), Command(2, 5.0))
 
-    assert charging.answer(call, in_force(32.0), 33.0) == (read_back(22.08),)
+    assert charging.answer(call, in_force(32.0), 33.0) == (read_back(22.08, 2),)
 
 
 def test_a_charge_point_that_cannot_say_is_sent_the_command_again():
@@ -446,70 +458,29 @@ def test_a_connection_that_is_lost_leaves_a_call_open_as_a_time_out_does():
     charging = installed()
     charging.command(Command(1, 11.0))
     charging.next_call(1.0)
-    charging.connected(5.0)
+    charging.connected()
 
     assert sent(charging, 5.0)[0] == ("GetCompositeSchedule", None)
 
 
 def test_profiles_that_were_not_answered_for_are_installed_on_the_next_connection():
     charging = made()
-    charging.connected(0.0)
+    charging.connected()
     charging.answer(charging.next_call(0.0), TimeoutError(), 30.0)
-    charging.connected(31.0)
+    charging.connected()
 
     assert sent(charging, 31.0)[0] == ("ChargePointMaxProfile", 63.7)
+    assert charging.refusals == ("'CS-1' did not take the maximum: no answer",)
 
 
-def test_what_was_asked_and_not_answered_is_asked_again():
+def test_what_was_asked_and_not_answered_is_not_asked_again():
+    # Some charge points never answer what they do not know.
     charging = installed()
     call = lost(charging, Command(1, 11.0))
     charging.answer(call, TimeoutError(), 62.0)
-    charging.connected(63.0)
+    charging.connected()
 
-    assert sent(charging, 63.0)[0] == ("GetCompositeSchedule", None)
-
-
-# Charge points that keep no order
-
-
-def test_without_order_an_acceptance_proves_nothing_until_an_older_message_can_be_no_more():
-    charging = installed(out_of_order=60.0)
-    charging.command(Command(1, 11.0, expires=100.0))
-    charging.answer(charging.next_call(70.0), TimeoutError(), 90.0)
-    charging.connected(91.0)
-    asked = charging.answer(charging.next_call(91.0), in_force(15.9), 92.0)
-    charging.command(Command(2, 5.0, expires=400.0))
-    early = charging.answer(charging.next_call(92.0), ACCEPTED, 93.0)
-    charging.command(Command(2, 5.0, "refresh", expires=400.0))
-    late = charging.answer(charging.next_call(160.0), ACCEPTED, 160.0)
-
-    assert asked == early == ()
-    assert late == (confirm(2),)
-
-
-def test_without_order_what_an_earlier_sender_sent_counts_as_well():
-    charging = installed(out_of_order=60.0)
-    charging.command(Command(1, 11.0))
-    early = charging.answer(charging.next_call(1.0), ACCEPTED, 59.9)
-    charging.command(Command(1, 11.0, "refresh"))
-    late = charging.answer(charging.next_call(60.0), ACCEPTED, 60.0)
-
-    assert (early, late) == ((), (confirm(1),))
-
-
-def test_without_order_an_idle_connector_is_not_taken_for_idle():
-    charging = made(maximum=None, out_of_order=60.0)
-    charging.connected(0.0)
-    charging.answer(charging.next_call(0.0), ACCEPTED, 1.0)
-
-    assert charging.next_call(1.0) is None
-
-
-def test_without_order_a_command_must_expire():
-    charging = installed(out_of_order=60.0)
-
-    with pytest.raises(InputError, match="expires must be given for 'CS-1', which keeps no order"):
-        charging.command(Command(1, 11.0, expires=None))
+    assert sent(charging, 63.0)[0] == ("TxProfile", 15.9)
 
 
 # One connection
@@ -542,11 +513,9 @@ def test_run_waits_for_work_and_leaves_a_call_open_when_it_is_cancelled():
     outcomes = []
 
     async def call(request):
-        if type(request).__name__ == "ClearChargingProfile":
-            charging.transaction_started("1", 7)
-            asyncio.get_running_loop().call_soon(charging.command, Command(1, 11.0))
-            return CLEARED
         if request.cs_charging_profiles.transaction_id is None:
+            charging.transaction_started("1", 7)
+            asyncio.get_running_loop().call_later(0.01, charging.command, Command(1, 11.0))
             return ACCEPTED
         running.cancel()
         await asyncio.Event().wait()
@@ -560,8 +529,8 @@ def test_run_waits_for_work_and_leaves_a_call_open_when_it_is_cancelled():
     asyncio.run(main())
 
     assert running.cancelled()
-    assert outcomes == [read_back(0.0)]
-    charging.connected(2.0)
+    assert outcomes == []
+    charging.connected()
     assert sent(charging, 2.0)[0] == ("GetCompositeSchedule", None)
 
 
@@ -618,11 +587,6 @@ def test_an_outcome_tells_a_dispatcher():
             {"version": "2.1", "max_offline": -5},
             InputError,
             r"max_offline must be a whole number, at least 0 \(s\), got -5",
-        ),
-        (
-            {"out_of_order": -5},
-            InputError,
-            r"out_of_order must be finite and at least 0 \(s\), got -5",
         ),
     ],
 )

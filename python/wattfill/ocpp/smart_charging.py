@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 
@@ -99,23 +98,26 @@ class _State:
     command: Command | None = None
     """The newest."""
     due: bool = False
-    sent: dict[int, int] = field(default_factory=dict)
-    """How often a command was sent, by seq, from the newest that was proved on."""
-    unproved: dict[int, float] = field(default_factory=dict)
-    """What was sent and may be in force, by seq."""
-    confirmed: float = 0.0
+    n_sent: int = 0
+    """How often the newest was sent."""
+    sent: int | None = None
+    """The seq of what was sent last."""
+    is_proved: bool = True
+    """Whether that was confirmed."""
+    most: float = 0.0
+    """The largest limit that may be in force of what was sent."""
     ask: bool = False
     """Whether to ask what is in force."""
-    clear: bool = True
-    """Whether to take out what an earlier sender may have granted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Step:
     call: Call
-    kind: Literal["maximum", "default", "clear", "ask", "command"]
+    kind: Literal["maximum", "default", "ask", "command"]
     state: _State | None = None
     command: Command | None = None
+    is_first: bool = True
+    """Whether the command was not sent before."""
 
 
 class SmartCharging:
@@ -145,11 +147,6 @@ class SmartCharging:
         How `maximum` is written; by default as the limits of the connectors, if these are all one.
     max_offline : int, optional
         OCPP 2.1: seconds after which a charge point that is offline drops what it was granted.
-    out_of_order : float, optional
-        For a charge point that may process a message of an earlier connection after one of a
-        later: seconds after which none can still take effect, which are the longest lease and the
-        skew of the clocks. For so long after a connection was lost with a call outstanding, and
-        after the first is made, acceptances prove nothing. Commands must then expire.
 
     Examples
     --------
@@ -159,7 +156,7 @@ class SmartCharging:
     >>> cs = SmartCharging("CS-1", "1.6", {"1": Evse(Supply("A", phases=3), minimum=4.14)},
     ...                    maximum=None, clock=Clock(0.0, datetime(2026, 1, 1, tzinfo=UTC)))
     >>> accepted = call_result.SetChargingProfile("Accepted")
-    >>> cs.connected(0.0)
+    >>> cs.connected()
     >>> call = cs.next_call(0.0)
     >>> call.cs_charging_profiles.charging_profile_purpose.value
     'TxDefaultProfile'
@@ -188,7 +185,6 @@ class SmartCharging:
         maximum: float | None,
         supply: Supply | None = None,
         max_offline: int | None = None,
-        out_of_order: float | None = None,
     ) -> None:
         self.station = _validate.identifier("station", station)
         check_version(version)
@@ -212,11 +208,6 @@ class SmartCharging:
                     f"max_offline must be a whole number, at least 0 (s), got {max_offline!r}"
                 )
         self._max_offline = max_offline
-        if out_of_order is not None:
-            out_of_order = _validate.number_within(
-                "out_of_order", out_of_order, "finite and at least 0 (s)"
-            )
-        self._out_of_order = out_of_order
         self._maximum: Profile | None = None
         if maximum is not None:
             supplies = {evse.supply for evse in evses.values()}
@@ -232,24 +223,20 @@ class SmartCharging:
         self._refusals: dict[str, str] = {}
         self._step: _Step | None = None
         self._is_connected = False
-        self._unordered_until = math.inf if out_of_order is not None else -math.inf
         self._work = asyncio.Event()
 
     # What happens to the charge point
 
-    def connected(self, now: float) -> None:
+    def connected(self) -> None:
         """Note a new connection, over which calls can be sent."""
-        self.disconnected(now)
+        self.disconnected()
         self._is_connected = True
-        if self._unordered_until == math.inf:
-            assert self._out_of_order is not None
-            self._unordered_until = now + self._out_of_order
         self._set_up()
 
-    def disconnected(self, now: float) -> None:
+    def disconnected(self) -> None:
         """Note that the connection is lost: what was outstanding may or may not take effect."""
         if self._step is not None:
-            self._lost(self._step, now)
+            self._lost(self._step)
         self._is_connected = False
 
     def booted(self) -> None:
@@ -274,7 +261,6 @@ class SmartCharging:
         state = self._known(connector)
         check_transaction_id(self.version, transaction_id)
         state.transaction_id = transaction_id
-        state.clear = False
         state.due = state.command is not None
         self._work.set()
 
@@ -288,8 +274,7 @@ class SmartCharging:
         Raises
         ------
         InputError
-            If it is for another station, older than one before, or never expires though the charge
-            point keeps no order.
+            If it is for another station, or older than one before.
         UnknownIdError
             If the station has no such connector.
 
@@ -297,14 +282,12 @@ class SmartCharging:
         if command.station != self.station:
             raise InputError(f"station must be {self.station!r}, got {command.station!r}")
         state = self._known(command.connector)
-        if self._out_of_order is not None and command.expires is None:
-            raise InputError(
-                f"expires must be given for {self.station!r}, which keeps no order, got None"
-            )
         newest = state.command
         if newest is not None and command.seq < newest.seq:
             raise InputError(f"seq must not fall, got {command.seq} after {newest.seq}")
-        state.command, state.due, state.clear = command, True, False
+        if newest is None or command.seq > newest.seq:
+            state.n_sent = 0
+        state.command, state.due = command, True
         self._work.set()
 
     # What to send
@@ -356,7 +339,7 @@ class SmartCharging:
             return ()
         is_error = isinstance(answer, (OCPPError, UnknownCallErrorCodeError))
         if isinstance(answer, BaseException) and not is_error:
-            self.disconnected(now)
+            self.disconnected()
             return ()
         self._step = None
         self._work.set()
@@ -366,13 +349,7 @@ class SmartCharging:
         assert step.state is not None
         if step.kind == "ask":
             return self._in_force(step.state, answer, now)
-        if step.kind == "clear":
-            step.state.clear = False
-            if verdict(answer) != "confirm":
-                return ()
-            return (self._outcome("read-back", step.state, None, step.state.evse.fallback),)
-        assert step.command is not None
-        return self._answered(step.state, step.command, answer, now)
+        return self._answered(step, step.state, answer)
 
     async def run(
         self,
@@ -395,7 +372,7 @@ class SmartCharging:
         When it returns, close the connection. Cancel it when the connection is closed.
 
         """
-        self.connected(now())
+        self.connected()
         try:
             while self._is_connected:
                 self._work.clear()
@@ -410,7 +387,7 @@ class SmartCharging:
                 for outcome in self.answer(request, answer, now()):
                     tell(outcome)
         finally:
-            self.disconnected(now())
+            self.disconnected()
 
     # Inside
 
@@ -422,7 +399,6 @@ class SmartCharging:
     def _set_up(self) -> None:
         """Make the requests for the profiles that are not known to be installed."""
         self._setup.clear()
-        self._refusals.clear()
         if not self._maximum_is_set:
             assert self._maximum is not None
             self._setup.append(_Step(set_profile(self.version, self._maximum), "maximum"))
@@ -449,9 +425,6 @@ class SmartCharging:
         due = [state for state in states if self._may_send(state, now)]
         if due:
             return self._send(min(due, key=_decreases_first), now)
-        for state in states:
-            if state.clear and self.ready(state.connector) and self._out_of_order is None:
-                return _Step(clear_profile(self.version, _grant_id(state)), "clear", state)
         return None
 
     def _may_send(self, state: _State, now: float) -> bool:
@@ -471,14 +444,16 @@ class SmartCharging:
     def _send(self, state: _State, now: float) -> _Step:
         command, evse = state.command, state.evse
         assert command is not None
-        state.due = False
-        state.sent[command.seq] = state.sent.get(command.seq, 0) + 1
+        is_first = state.n_sent == 0
+        state.due = state.is_proved = False
+        state.n_sent += 1
+        state.sent = command.seq
         if state.transaction_id is None:
-            # At most the fallback, which holds where nothing is granted.
-            state.unproved[command.seq] = 0.0
-            return _Step(clear_profile(self.version, _grant_id(state)), "command", state, command)
+            # It is at most the fallback, which holds where nothing is granted.
+            call = clear_profile(self.version, _grant_id(state))
+            return _Step(call, "command", state, command, is_first)
         limit = evse.supply.limit(command.limit, evse.minimum)
-        state.unproved[command.seq] = evse.supply.power(limit)
+        state.most = max(state.most, evse.supply.power(limit))
         profile = Profile(
             _grant_id(state),
             state.id,
@@ -491,7 +466,7 @@ class SmartCharging:
             transaction_id=state.transaction_id,
             max_offline=self._max_offline,
         )
-        return _Step(set_profile(self.version, profile), "command", state, command)
+        return _Step(set_profile(self.version, profile), "command", state, command, is_first)
 
     def _valid_to(self, expires: float) -> datetime:
         """Return the end of a lease in whole seconds, as it is written."""
@@ -500,63 +475,52 @@ class SmartCharging:
     def _installed(self, step: _Step, answer: object) -> None:
         is_set = verdict(answer) == "confirm"
         if step.state is None:
-            what, self._maximum_is_set = "maximum", is_set
+            self._maximum_is_set = is_set
         else:
-            what, step.state.default_is_set = f"default of {step.state.connector!r}", is_set
+            step.state.default_is_set = is_set
+        self._refusals.pop(_profile_of(step), None)
         if not is_set:
-            status = getattr(answer, "status", None) or repr(answer)
-            self._refusals[what] = f"{self.station!r} did not take the {what}: {status}"
+            self._refused(step, getattr(answer, "status", None) or repr(answer))
         for state in self._states.values():
             # What was sent before counts only when it is sent again.
-            if is_set and state.unproved and self.ready(state.connector):
+            if is_set and not state.is_proved and self.ready(state.connector):
                 state.due = True
 
-    def _answered(
-        self, state: _State, command: Command, answer: object, now: float
-    ) -> tuple[Outcome, ...]:
-        found = verdict(answer)
-        seq = command.seq
+    def _refused(self, step: _Step, why: object) -> None:
+        what = _profile_of(step)
+        self._refusals[what] = f"{self.station!r} did not take the {what}: {why}"
+
+    def _answered(self, step: _Step, state: _State, answer: object) -> tuple[Outcome, ...]:
+        assert step.command is not None
+        seq, found = step.command.seq, verdict(answer)
         if found is None:
             state.ask = True  # It is sent again when the dispatcher says so.
         elif found == "reject":
-            # What was sent twice may have been taken once.
-            if state.sent[seq] == 1:
-                del state.unproved[seq]
+            # Of two that were sent one may have been taken.
+            if step.is_first:
                 return (self._outcome("reject", state, seq),)
-        elif self._counts(state, now):
-            self._prove(state, seq)
+        elif self.ready(state.connector):
+            state.is_proved = True
+            state.most = state.evse.supply.power(state.evse.supply.limit(step.command.limit))
             return (self._outcome("confirm", state, seq),)
         return ()
 
     def _in_force(self, state: _State, answer: object, now: float) -> tuple[Outcome, ...]:
         limit = limit_in_force(answer, state.evse.supply, self.clock.utc_at(now))
-        most = max(state.default, state.confirmed, *state.unproved.values(), 0.0)
         # What was sent may be in force and held down by another limit of the charge point, at what
         # was sent later, too. So only more than was ever sent tells something.
-        if limit is None or state.command is None or limit <= most:
+        if limit is None or limit <= max(state.default, state.most):
             return ()
-        return (self._outcome("read-back", state, None, limit),)
+        return (self._outcome("read-back", state, state.sent, limit),)
 
-    def _counts(self, state: _State, now: float) -> bool:
-        """Return whether what is accepted now stays: nothing older can take effect after it."""
-        return self.ready(state.connector) and now >= self._unordered_until
-
-    def _prove(self, state: _State, seq: int) -> None:
-        state.confirmed = state.unproved[seq]
-        state.unproved = {s: power for s, power in state.unproved.items() if s > seq}
-        state.sent = {s: n for s, n in state.sent.items() if s >= seq}
-
-    def _lost(self, step: _Step, now: float) -> None:
+    def _lost(self, step: _Step) -> None:
+        """Leave open what became of a call: it is asked for once, and sent again."""
         self._step = None
-        state = step.state
-        if state is not None and step.kind in ("ask", "command"):
-            state.ask = state.due = True
-        if step.command is None:
-            return
-        if self._out_of_order is not None:
-            assert step.command.expires is not None
-            until = max(now, step.command.expires) + self._out_of_order
-            self._unordered_until = max(self._unordered_until, until)
+        if step.state is None or step.kind == "default":
+            self._refused(step, "no answer")
+        else:
+            step.state.ask = step.kind == "command"
+            step.state.due = True
 
     def _outcome(
         self,
@@ -588,3 +552,7 @@ def _grant_id(state: _State) -> int:
 def _decreases_first(state: _State) -> bool:
     assert state.command is not None
     return state.command.why != "decrease"
+
+
+def _profile_of(step: _Step) -> str:
+    return "maximum" if step.state is None else f"default of {step.state.connector!r}"
