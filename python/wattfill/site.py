@@ -66,7 +66,7 @@ GROUP_KEYS = (
     "description",
     "notes",
 )
-CONNECTOR_KEYS = ("maximum_capacity", "minimum_capacity")
+CONNECTOR_KEYS = ("maximum_capacity", "minimum_capacity", "fallback")
 SESSION_KEYS = ("maximum", "weight", "priority", "at")
 
 COLUMNS = (
