@@ -1,13 +1,13 @@
 """What `SmartCharging` sends when, and what it takes for proved."""
 
 import asyncio
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
 from ocpp import v16, v21, v201
 from ocpp.exceptions import InternalError, NotImplementedError
 
+import wattfill
 from wattfill import InputError, InputTypeError, UnknownIdError
 from wattfill.ocpp import VERSIONS, Clock, Evse, Outcome, SmartCharging, Supply
 
@@ -19,14 +19,8 @@ CLEARED = v16.call_result.ClearChargingProfile("Accepted")
 UNKNOWN = v16.call_result.ClearChargingProfile("Unknown")
 
 
-@dataclass(frozen=True)
-class Command:
-    seq: int
-    limit: float
-    why: str = "increase"
-    expires: float | None = 300.0
-    connector: str = "1"
-    station: str = "CS-1"
+def Command(seq, limit, why="increase", expires=300.0, connector="1", station="CS-1"):  # noqa: N802
+    return wattfill.Command(station, connector, seq, limit, expires, why)
 
 
 def in_force(amperes):
@@ -534,27 +528,88 @@ def test_run_waits_for_work_and_leaves_a_call_open_when_it_is_cancelled():
     assert sent(charging, 2.0)[0] == ("GetCompositeSchedule", None)
 
 
-def test_an_outcome_tells_a_dispatcher():
-    told = []
+def test_a_newer_connection_ends_run_on_the_older_one():
+    charging = installed()
+    calls = []
 
-    class Dispatcher:
-        def confirm(self, *args):
-            told.append(("confirm", *args))
+    async def main():
+        hung = asyncio.Event()
 
-        def reject(self, *args):
-            told.append(("reject", *args))
+        async def old(request):
+            calls.append("old")
+            await hung.wait()
+            return ACCEPTED
 
-        def read_back(self, *args, seq):
-            told.append(("read_back", *args, seq))
+        async def new(request):
+            calls.append(type(request).__name__)
+            return in_force(0.0) if len(calls) == 2 else ACCEPTED
 
-    for outcome in (confirm(1), reject(2), read_back(5.0, 3)):
-        outcome.tell(Dispatcher(), 9.0)
+        charging.command(Command(1, 11.0))
+        first = asyncio.ensure_future(charging.run(old, lambda: 1.0, outcomes.append))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(charging.run(new, lambda: 2.0, outcomes.append))
+        await asyncio.sleep(0)
+        hung.set()
+        await first
+        connected.append(charging.is_connected)
+        second.cancel()
+        await asyncio.wait([second])
 
-    assert told == [
-        ("confirm", "CS-1", "1", 1, 9.0),
-        ("reject", "CS-1", "1", 2, 9.0),
-        ("read_back", "CS-1", "1", 5.0, 9.0, 3),
-    ]
+    outcomes, connected = [], []
+    asyncio.run(main())
+
+    assert calls == ["old", "GetCompositeSchedule", "SetChargingProfile"]
+    assert outcomes == [confirm(1)]
+    assert connected == [True]
+
+
+# With a dispatcher
+
+
+def test_two_connectors_share_by_ocpp_what_a_group_may_draw():
+    r = wattfill.Registry()
+    r.create_group("Yard", 22, id="yard")
+    both = {}
+    for station in ("CS-1", "CS-2"):
+        connector = wattfill.Connector("1", 22, 4.14, fallback=0)
+        r.add_charge_station("yard", station, [connector])
+        both[station] = SmartCharging(
+            station, "1.6", {"1": Evse(THREE, minimum=4.14)}, clock=Clock(0.0, NOON), maximum=None
+        )
+    d = wattfill.Dispatcher(r, lease=60.0, lag=5.0)
+
+    def exchange(now, silent=None):
+        """Send what may be sent, all of which is accepted but by one; return limits in A."""
+        limits = []
+        for command in d.plan(now).commands:
+            both[command.station].command(command)
+        for station, charging in both.items():
+            while (call := charging.next_call(now)) is not None:
+                answer = CLEARED if type(call).__name__ == "ClearChargingProfile" else ACCEPTED
+                if hasattr(call, "cs_charging_profiles"):
+                    schedule = call.cs_charging_profiles.charging_schedule
+                    limits.append((station, schedule.charging_schedule_period[0].limit))
+                answer = TimeoutError() if station == silent else answer
+                for outcome in charging.answer(call, answer, now):
+                    outcome.tell(d, now)
+        return limits
+
+    for charging in both.values():
+        charging.connected()
+    assert exchange(0.0) == [("CS-1", 0.0), ("CS-2", 0.0)]  # their defaults
+    r.start_session("CS-1", "1", at=10.0)
+    both["CS-1"].transaction_started("1", 7)
+    assert exchange(10.0) == [("CS-1", 31.8)]  # 22 kW are 31.88 A
+    r.start_session("CS-2", "1", at=20.0)
+    both["CS-2"].transaction_started("1", 8)
+    assert exchange(20.0, silent="CS-1") == [("CS-1", 15.9), ("CS-2", 0.0)]
+    assert exchange(30.0) == []
+    both["CS-1"].connected()
+    # Taken now, and settled 5 s later.
+    assert exchange(32.0) == [("CS-1", 15.9)]
+    assert exchange(36.9) == []
+    assert exchange(37.0) == [("CS-2", 15.9)]
+    assert d.committed().groups == {"yard": 22.0}
 
 
 # Refusals

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 from ocpp.exceptions import NotImplementedError as ActionNotImplementedError
 from ocpp.exceptions import NotSupportedError as ActionNotSupportedError
 
 from wattfill.ocpp.supply import Supply
+
+if TYPE_CHECKING:
+    from wattfill.dispatch import Dispatcher
 
 Verdict = Literal["confirm", "reject"]
 
@@ -22,16 +25,6 @@ _VERDICTS: dict[tuple[str, str], Verdict] = {
     ("ClearChargingProfile", "Accepted"): "confirm",
     ("ClearChargingProfile", "Unknown"): "confirm",
 }
-
-
-class Dispatch(Protocol):
-    """What of a `wattfill.Dispatcher` is told of answers."""
-
-    def confirm(self, station: str, connector: str, seq: int, now: float) -> object: ...
-    def reject(self, station: str, connector: str, seq: int, now: float) -> object: ...
-    def read_back(
-        self, station: str, connector: str, limit: float, now: float, seq: int | None = None
-    ) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +50,7 @@ class Outcome:
     seq: int | None
     limit: float | None = None
 
-    def tell(self, dispatcher: Dispatch, now: float) -> None:
+    def tell(self, dispatcher: Dispatcher, now: float) -> None:
         """Call the method of the dispatcher, with the time on its clock."""
         if self.kind == "read-back":
             assert self.limit is not None

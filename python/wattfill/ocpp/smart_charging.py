@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from ocpp.exceptions import OCPPError, UnknownCallErrorCodeError
 
@@ -25,29 +25,15 @@ from wattfill.ocpp.messages import (
 )
 from wattfill.ocpp.supply import Clock, Supply
 
+if TYPE_CHECKING:
+    from wattfill.dispatch import Command
+
 # An absolute schedule starts so long before it is sent that it has begun on a clock that is behind.
 HEAD_START = timedelta(minutes=1)
 # The maximum must be absolute (OCPP 2.0.1, K01.FR.38), and begun on a clock that was never set.
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 # The default is on the lowest level of the stack, what is granted above it.
 DEFAULT_LEVEL, GRANT_LEVEL = 0, 1
-
-
-class Command(Protocol):
-    """What of a command of a `wattfill.Dispatcher` is read here."""
-
-    @property
-    def station(self) -> str: ...
-    @property
-    def connector(self) -> str: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def limit(self) -> float: ...
-    @property
-    def expires(self) -> float | None: ...
-    @property
-    def why(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +137,8 @@ class SmartCharging:
     Examples
     --------
     >>> from datetime import UTC, datetime
-    >>> from types import SimpleNamespace as Command
     >>> from ocpp.v16 import call_result
+    >>> from wattfill import Command
     >>> cs = SmartCharging("CS-1", "1.6", {"1": Evse(Supply("A", phases=3), minimum=4.14)},
     ...                    maximum=None, clock=Clock(0.0, datetime(2026, 1, 1, tzinfo=UTC)))
     >>> accepted = call_result.SetChargingProfile("Accepted")
@@ -223,6 +209,7 @@ class SmartCharging:
         self._refusals: dict[str, str] = {}
         self._step: _Step | None = None
         self._is_connected = False
+        self._n_connections = 0
         self._work = asyncio.Event()
 
     # What happens to the charge point
@@ -231,6 +218,7 @@ class SmartCharging:
         """Note a new connection, over which calls can be sent."""
         self.disconnected()
         self._is_connected = True
+        self._n_connections += 1
         self._set_up()
 
     def disconnected(self) -> None:
@@ -369,12 +357,14 @@ class SmartCharging:
         tell : function
             Takes each outcome.
 
-        When it returns, close the connection. Cancel it when the connection is closed.
+        When it returns, close the connection. Cancel it when the connection is closed. It also
+        ends when it is called for a newer connection.
 
         """
         self.connected()
+        mine = self._n_connections
         try:
-            while self._is_connected:
+            while self._is_connected and self._n_connections == mine:
                 self._work.clear()
                 request = self.next_call(now())
                 if request is None:
@@ -387,7 +377,8 @@ class SmartCharging:
                 for outcome in self.answer(request, answer, now()):
                     tell(outcome)
         finally:
-            self.disconnected()
+            if self._n_connections == mine:
+                self.disconnected()
 
     # Inside
 
