@@ -421,7 +421,8 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         self._n_wakes = count()
         if journal is not None:
             self._recover(journal)
-        registry._attach_dispatcher()
+        # What was accepted once is steered on, also if the capacity has fallen since.
+        registry._attach_dispatcher(fit=not self._plugs)
         self._look(None)
 
     def __repr__(self) -> str:
@@ -1164,19 +1165,17 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             if plug is None:
                 plug = self._plugs[key] = _Plug(key, fallback, rating, lease, ordered)
                 self._note_plug(plug)
-                self._keep(plug)
             elif (plug.fallback, plug.rating, plug.ordered) != (fallback, rating, ordered):
                 plug.fallback, plug.rating, plug.ordered = fallback, rating, ordered
                 self._note_plug(plug)
                 plug.recount(self._now, self._lag)
-                self._keep(plug)
             plug.lease = lease
             plug.site, plug.place, plug.sums = site, i, chains[layout.owner[i]]
             plug.least = quanta_above(layout.minimum[i])
             for s in plug.sums:
                 s.committed += plug.committed
             site.plugs.append(plug)
-            self._todo[plug] = None
+            self._keep(plug)
             self._schedule(plug, self._now)
         site.targets = [plug.target for plug in site.plugs]
         for s in site.sums:
