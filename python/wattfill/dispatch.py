@@ -10,268 +10,29 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from heapq import heappop, heappush
-from itertools import count
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any
 
 from wattfill import _validate
-from wattfill._account import Account, Sent
 from wattfill._demand import Answer
+from wattfill._desk import Desk, Plug, Site, Sum, turn
 from wattfill._outcome import Forest
-from wattfill._records import (
-    QUANTA_PER_KW,
-    TOO_MUCH_KW,
-    Group,
-    Key,
-    quanta_above,
-    usable_quanta,
-)
-from wattfill._trees import Layout, Terms
+from wattfill._plans import Blocker as Blocker
+from wattfill._plans import Command as Command
+from wattfill._plans import Committed as Committed
+from wattfill._plans import Over as Over
+from wattfill._plans import Plan as Plan
+from wattfill._plans import Waiting as Waiting
+from wattfill._records import QUANTA_PER_KW, TOO_MUCH_KW, Key, quanta_above
+from wattfill._trees import Layout
 from wattfill.errors import InputError, InputTypeError, JournalError
 from wattfill.journal import FileJournal as FileJournal
 from wattfill.journal import Journal as Journal
 from wattfill.registry import Registry
 
-Why: TypeAlias = Literal["decrease", "increase", "refresh"]
-
-SEQS_PER_EPOCH = 2**32
 FEWEST_RECORDS = 4096
 """Records to write before the journal is made anew, at the least."""
 METER_ERROR = 200_000
 """Quanta that a meter may show too much, at the least."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A limit that may be sent to a connector now."""
-
-    station: str
-    connector: str
-    seq: int
-    """Rises from command to command of a connector, also after a restart."""
-    limit: float
-    """kW, a whole number of mW: the most that it may draw. 0.0 pauses it."""
-    expires: float | None
-    """Seconds on the caller's clock at which the station must stop to apply it; None for never."""
-    why: Why
-    """A decrease, an increase (into proven headroom), or a refresh of what was sent before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Over:
-    """A group below which more may be in force than it may draw, as after its capacity fell."""
-
-    group: str
-    committed: float
-    """kW"""
-    usable: float
-    """kW"""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What may be sent now, and when to ask again at the latest."""
-
-    commands: tuple[Command, ...]
-    """Those that raise what is committed come last. Each may be sent at once and in any order."""
-    wake_at: float
-    """Seconds on the caller's clock when something is due even if nothing happens; infinite if
-    nothing is."""
-    over: tuple[Over, ...]
-    """Groups below which more may be in force than they may draw: nothing is raised there."""
-    journal_error: Exception | None
-    """Why the journal could not be written, so that only decreases are in the plan."""
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What may be in force, whatever became of each message."""
-
-    connectors: dict[Key, float]
-    """kW by (station id, connector id)."""
-    groups: dict[str, float]
-    """kW by the id of the group: the sum of those in it and below it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blocker:
-    """A connector whose power an increase waits for."""
-
-    station: str
-    connector: str
-    committed: float
-    """kW that may still be in force there."""
-    due: float
-    """kW that it is to have."""
-    because: str
-    """Why it still counts with more, in words."""
-
-    def __str__(self) -> str:
-        return (
-            f"{self.station} {self.connector} ({_kw_text(self.committed)} kW may be in force "
-            f"there, {_kw_text(self.due)} kW are due: {self.because})"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """An increase that may not be sent yet."""
-
-    station: str
-    connector: str
-    committed: float
-    """kW that may be in force now."""
-    limit: float
-    """kW that it is to have."""
-    group: str
-    """Id of the group in which there is no room yet: the nearest to the connector."""
-    missing: float
-    """kW"""
-    on: tuple[Blocker, ...]
-    """Where these kW are still committed, those with most first."""
-
-    def __str__(self) -> str:
-        blockers = "; ".join(map(str, self.on)) or "nobody: the group may draw less than before"
-        return (
-            f"{self.station} {self.connector} waits to go from {_kw_text(self.committed)} to "
-            f"{_kw_text(self.limit)} kW: {_kw_text(self.missing)} kW are missing in group "
-            f"{self.group!r} until they are confirmed by {blockers}"
-        )
-
-
-class _Sum:
-    """What is committed below a group."""
-
-    __slots__ = ("below", "committed", "group", "usable")
-
-    def __init__(self, group: Group, below: range) -> None:
-        self.committed = 0
-        self.below = below
-        """The connectors below it, by their places in the site."""
-        self.take(group)
-
-    def take(self, group: Group) -> None:
-        self.group = group
-        self.usable = usable_quanta(group)
-
-
-class _Site:
-    """A tree of groups, and the connectors that want more than there is room for yet."""
-
-    __slots__ = ("blocked", "layout", "plugs", "sums", "targets")
-
-    def __init__(self, layout: Layout) -> None:
-        self.layout = layout
-        self.sums: list[_Sum] = []
-        self.plugs: list[_Plug] = []
-        self.targets: list[int] = []
-        self.blocked: dict[_Plug, None] = {}
-
-
-class _Plug(Account):
-    """A connector, and what is due there."""
-
-    __slots__ = (
-        "ceiling",
-        "key",
-        "lease",
-        "least",
-        "low_peak",
-        "low_since",
-        "newest",
-        "newest_seq",
-        "offline",
-        "over_since",
-        "place",
-        "raised_at",
-        "refuses",
-        "released_at",
-        "session",
-        "silent",
-        "site",
-        "stale",
-        "sums",
-        "target",
-        "text",
-        "tried_at",
-        "unanswered_since",
-        "wake_at",
-        "wanted_since",
-    )
-
-    def __init__(
-        self, key: Key, fallback: int, rating: int, lease: float | None, ordered: bool
-    ) -> None:
-        super().__init__(fallback, rating, ordered)
-        self.key = key
-        self.text = json.dumps(key)[1:-1]
-        """How records of the journal name it."""
-        self.lease = lease
-        self.site: _Site | None = None
-        self.place = 0
-        self.sums: tuple[_Sum, ...] = ()
-        """Its group and all above it."""
-        self.least = 0
-        """What sustains a session."""
-        self.target = 0
-        self.newest_seq = -1
-        self.newest: Sent | None = None
-        """What was sent last."""
-        self.tried_at = self.raised_at = -math.inf
-        """When something was sent last, and something larger than before."""
-        self.unanswered_since = math.inf
-        """When the first of those commands was sent that nothing has been heard of."""
-        self.wanted_since = math.inf
-        """Since when an increase waits for headroom."""
-        self.offline = False
-        self.silent = False
-        """Whether it has answered nothing for too long."""
-        self.refuses = False
-        """Whether it rejected what was sent last."""
-        self.stale = False
-        """Whether it may have forgotten what was sent."""
-        self.wake_at = math.inf
-        # What is known of its draw.
-        self.over_since = self.low_since = math.inf
-        self.low_peak = 0
-        self.ceiling: int | None = None
-        """More than it makes use of."""
-        self.session = -1
-        """The number of the session that this holds for."""
-        self.released_at = math.inf
-
-    def state(self) -> dict[str, Any]:
-        newest = None if self.newest is None else [self.newest_seq, self.tried_at, *self.newest]
-        return {**super().state(), "newest": newest}
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        super().set_state(state)
-        if state["newest"] is not None:
-            self.newest_seq, self.tried_at, *newest = state["newest"]
-            self.newest = Sent(*newest)
-
-    @property
-    def held(self) -> bool:
-        """Whether it cannot be told what to do, so that others are planned around it."""
-        return self.offline or self.silent or self.refuses or self.disobeys
-
-    @property
-    def is_unanswered(self) -> bool:
-        return self.unanswered_since < math.inf
-
-
-class _Draft(NamedTuple):
-    """A command that is taken for sent, and how to take it back before it is."""
-
-    plug: _Plug
-    command: Command
-    raises: bool
-    """Whether more is committed than before."""
-    extends: bool
-    """Whether a limit may be in force that could not be before, or for longer."""
-    before: tuple[int, int, list[Sent], Sent | None, float]
-    before_that: tuple[float, float, bool]
 
 
 class Dispatcher:
@@ -363,6 +124,10 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
 
     """
 
+    # What connectors and their desk are made of.
+    _Plug = Plug
+    _Desk = Desk
+
     def __init__(
         self,
         registry: Registry,
@@ -383,45 +148,41 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
     ) -> None:
         if not isinstance(registry, Registry):
             raise InputTypeError(f"registry must be a Registry, got {type(registry).__name__}")
-        self._skew, self._lag = _seconds("skew", skew), _seconds("lag", lag)
-        self._retry = _seconds("retry", retry, above_0=True)
-        self._patience = _seconds("patience", patience, above_0=True)
-        self._between = _seconds("between_increases", between_increases)
         self._release_after = _seconds("release_after", release_after)
-        self._probe_after = _seconds("probe_after", probe_after, above_0=True)
-        self._smallest_change = quanta_above(_kw("smallest_change", smallest_change))
-        self._smallest_share = _validate.number_within(
-            "smallest_share", smallest_share, "finite and at least 0"
-        )
         self._margin = quanta_above(_kw("release_margin", release_margin))
         self._manner = _manner(lease, ordered)
         self._manners: dict[str, tuple[float | None, bool]] = {}
         """How a station takes its commands, where that is not as usual."""
+        self._retry = _seconds("retry", retry, above_0=True)
+        desk = self._desk = self._Desk(
+            registry,
+            skew=_seconds("skew", skew),
+            lag=_seconds("lag", lag),
+            retry=self._retry,
+            patience=_seconds("patience", patience, above_0=True),
+            between=_seconds("between_increases", between_increases),
+            probe_after=_seconds("probe_after", probe_after, above_0=True),
+            smallest_change=quanta_above(_kw("smallest_change", smallest_change)),
+            smallest_share=_validate.number_within(
+                "smallest_share", smallest_share, "finite and at least 0"
+            ),
+        )
+        desk.now = registry.clock
+        desk.writes = journal is not None
         self._registry = registry
         self._journal = journal
         self._journal_error: Exception | None = None
-        self._records: list[str] = []
-        """Those to write next."""
         self._n_records = 0
-        self._epoch = 0
-        self._now = registry.clock
         self._is_recovered = False
         """Whether no time was told since what the journal tells of."""
-        self._plugs: dict[Key, _Plug] = {}
-        self._sites: dict[str, _Site] = {}
+        self._plugs: dict[Key, Plug] = {}
+        self._sites: dict[str, Site] = {}
         """By the id of the root."""
         self._forest = Forest()
-        self._todo: dict[_Plug, None] = {}
-        """Those to look at in the next plan."""
-        self._stirred: dict[_Site, None] = {}
-        """Where there may be room that there was not."""
-        self._over: dict[_Sum, None] = {}
-        self._released: dict[_Plug, None] = {}
-        self._wakes: list[tuple[float, int, _Plug]] = []
-        self._n_wakes = count()
         if journal is not None:
             self._recover(journal)
-        registry._attach_dispatcher()
+        # What was accepted once is steered on, also if the capacity has fallen since.
+        registry._attach_dispatcher(fit=not self._plugs)
         self._look(None)
 
     def __repr__(self) -> str:
@@ -457,9 +218,10 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         self._manners[station] = manner
         self._note("station", station, *manner)
         for plug in plugs:
-            plug.lease, plug.ordered = manner
+            plug.lease, plug.ordered = _lease(manner[0]), ordered
             self._note_plug(plug)
-            self._todo[plug] = None
+            self._desk.todo[plug] = None
+        self._write()
 
     # What may be sent
 
@@ -489,25 +251,16 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         self._advance(now)
         if self._journal_error is not None:
             self._write(replace=True, sync=True)
-        self._forget_ceilings()
+        desk = self._desk
+        # A new session begins without what is known of the one before it.
+        for plug in [plug for plug in desk.released if plug.session != desk.session(plug)]:
+            desk.set_ceiling(plug, -1)
         self._look(now)
-        drafts: list[_Draft] = []
-        todo, self._todo = self._todo, {}
-        for plug in todo:
-            self._attend(plug, now, drafts)
-        stirred, self._stirred = self._stirred, {}
-        for site in stirred:
-            for plug in sorted(site.blocked, key=_turn) if site.blocked else ():
-                self._raise(plug, now, drafts)
+        drafts = desk.send_due()
+        wake_at = min(desk.next_wake(), self._registry._next_turn())
         if not self._write(sync=any(draft.extends for draft in drafts)):
-            drafts = self._hold_back(drafts, now)
-        for plug in todo:
-            self._schedule(plug, now)
-        for draft in drafts:
-            self._schedule(draft.plug, now)
-        while self._wakes and self._wakes[0][2].wake_at != self._wakes[0][0]:
-            heappop(self._wakes)
-        wake_at = self._wakes[0][0] if self._wakes else math.inf
+            drafts = desk.hold_back(drafts)
+            wake_at = min(wake_at, now + self._retry)
         return Plan(
             tuple(
                 draft.command
@@ -515,137 +268,13 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 for draft in drafts
                 if draft.raises == raises
             ),
-            min(wake_at, self._registry._next_turn()),
+            wake_at,
             tuple(
                 Over(s.group.id, s.committed / QUANTA_PER_KW, s.usable / QUANTA_PER_KW)
-                for s in self._over
+                for s in desk.over
             ),
             self._journal_error,
         )
-
-    def _attend(self, plug: _Plug, now: float, drafts: list[_Draft]) -> None:
-        """Send what is due at a connector, or let it wait if it takes more than is committed."""
-        site = plug.site
-        if site is None:
-            return  # It was removed.
-        wish = self._wish(plug, now)
-        if wish is None or wish[0] <= plug.committed:
-            site.blocked.pop(plug, None)
-            plug.wanted_since = math.inf
-            if wish is not None:
-                self._send(plug, *wish, now, drafts)
-            return
-        if plug not in site.blocked:
-            site.blocked[plug] = None
-            plug.wanted_since = now
-        self._stirred[site] = None
-
-    def _raise(self, plug: _Plug, now: float, drafts: list[_Draft]) -> None:
-        """Send an increase if there is room for it in every group above."""
-        wish = self._wish(plug, now)
-        if wish is not None and wish[0] > plug.committed:
-            more = wish[0] - plug.committed
-            if self._journal_error is not None or any(
-                s.committed + more > s.usable for s in plug.sums
-            ):
-                return
-        assert plug.site is not None
-        del plug.site.blocked[plug]
-        plug.wanted_since = math.inf
-        if wish is None:
-            self._schedule(plug, now)
-        else:
-            self._send(plug, *wish, now, drafts)
-
-    def _wish(self, plug: _Plug, now: float) -> tuple[int, Why] | None:
-        """Return what is to be sent to a connector, whether or not it may be."""
-        if plug.offline:
-            return None
-        newest = plug.newest
-        if plug.held:
-            # It goes on to be told what it was told, or less where too much is committed.
-            if now < plug.tried_at + self._retry:
-                return None
-            limit = plug.committed if newest is None else min(newest.limit, plug.committed)
-            if any(s in self._over for s in plug.sums):
-                limit = min(limit, plug.least)
-            return limit, "refresh" if newest is not None and limit == newest.limit else "decrease"
-        limit = plug.target
-        if newest is None:
-            return limit, "increase" if limit > plug.committed else "decrease"
-        if limit < newest.limit:
-            return limit, "decrease"
-        gain = limit - newest.limit
-        if (
-            gain > 0
-            and now >= plug.raised_at + self._between
-            and (gain >= self._smallest_change or gain >= self._smallest_share * newest.limit)
-        ):
-            return limit, "increase"
-        if (
-            plug.stale
-            or (plug.is_unanswered and now >= plug.tried_at + self._retry)
-            or now >= self._renew_at(plug)
-        ):
-            return newest.limit, "refresh"
-        return None
-
-    def _renew_at(self, plug: _Plug) -> float:
-        """Return when the lease of what was sent last is to be renewed, if it is."""
-        assert plug.newest is not None
-        limit = plug.newest.limit
-        if plug.lease is None or limit == plug.fallback:
-            return math.inf
-        if limit < plug.fallback and plug.key not in self._registry._sessions:
-            return math.inf  # It costs the fallback as it is.
-        return plug.tried_at + plug.lease / 2
-
-    def _send(self, plug: _Plug, limit: int, why: Why, now: float, drafts: list[_Draft]) -> None:
-        """Take a command for sent, and note it to be written down before it is."""
-        expires = None if plug.lease is None else now + plug.lease
-        until = math.inf if expires is None else expires + self._skew
-        known_until = plug.until(limit, now)
-        extends = until > known_until
-        if extends and self._journal_error is not None:
-            # Only what the journal tells of already may be in force.
-            self._todo[plug] = None
-            if known_until <= now + self._skew or why == "refresh":
-                return
-            until, extends = known_until, False
-            expires = known_until - self._skew
-        seq = max(plug.newest_seq + 1, self._epoch * SEQS_PER_EPOCH)
-        before = plug.in_force, plug.committed, plug.settling, plug.newest, plug.tried_at
-        before_that = plug.raised_at, plug.unanswered_since, plug.stale
-        command = Command(*plug.key, seq, limit / QUANTA_PER_KW, expires, why)
-        raises = limit > plug.committed
-        drafts.append(_Draft(plug, command, raises, extends, before, before_that))
-        plug.send(seq, limit, until, now)
-        plug.newest_seq, plug.newest = seq, Sent(limit, until)
-        plug.tried_at, plug.stale = now, False
-        if why == "increase":
-            plug.raised_at = now
-        if plug.unanswered_since > now:
-            plug.unanswered_since = now
-        self._recount(plug, now)
-        if self._journal is not None:
-            end = "null" if until == math.inf else repr(until)
-            self._records.append(f'["command",{now!r},{plug.text},{seq},{limit},{end}]')
-
-    def _hold_back(self, drafts: list[_Draft], now: float) -> list[_Draft]:
-        """Take back what the journal would have to know of, as it could not be written."""
-        left = [draft for draft in drafts if not draft.extends]
-        for draft in drafts:
-            if not draft.extends:
-                continue
-            plug = draft.plug
-            del plug.sent[draft.command.seq]
-            committed = plug.committed
-            plug.in_force, plug.committed, plug.settling, plug.newest, plug.tried_at = draft.before
-            plug.raised_at, plug.unanswered_since, plug.stale = draft.before_that
-            self._shift(plug, plug.committed - committed, now)
-            self._attend(plug, now, left)
-            self._todo[plug] = None
-        return left
 
     # What is known
 
@@ -770,17 +399,17 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 _validate.number_within(
                     "measured_at",
                     measured_at,
-                    f"finite and at most {now + self._skew!r}, now and the skew",
+                    f"finite and at most {now + self._desk.skew!r}, now and the skew",
                     least=-math.inf,
-                    most=now + self._skew,
+                    most=now + self._desk.skew,
                 )
-                - self._skew
+                - self._desk.skew
             )
         if quanta > plug.rating + _tolerance(plug.rating):
             return
         self._compare(plug, quanta, at)
-        if plug.site is not None and plug.newest is not None and not plug.held:
-            self._follow(plug, quanta, plug.newest.limit)
+        if plug.newest_limit >= 0 and not plug.held:
+            self._follow(plug, quanta, plug.newest_limit)
 
     def offline(self, station: str, now: float) -> None:
         """Note that a station cannot be reached: it is sent nothing, and planned around.
@@ -815,7 +444,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             plug.offline, plug.stale = offline, True
             plug.silent = plug.refuses = False
             plug.unanswered_since = math.inf
-            self._keep(plug)
+            self._desk.keep(plug)
 
     # What may be in force
 
@@ -845,10 +474,10 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         return tuple(
             self._waiting(plug)
             for site in self._sites.values()
-            for plug in sorted(site.blocked, key=_turn)
+            for plug in sorted(site.blocked, key=turn)
         )
 
-    def _waiting(self, plug: _Plug) -> Waiting:
+    def _waiting(self, plug: Plug) -> Waiting:
         full = [s for s in plug.sums if s.committed - plug.committed + plug.target > s.usable]
         s = full[0] if full else plug.sums[0]
         assert plug.site is not None
@@ -877,19 +506,19 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             ),
         )
 
-    def _because(self, plug: _Plug) -> str:
+    def _because(self, plug: Plug) -> str:
         """Say why a connector counts with more than it is to have."""
-        if plug.is_unanswered:
+        if plug.unanswered_since < math.inf:
             return f"told at {plug.tried_at:g} s, not confirmed"
         if plug.committed > plug.in_force:
-            return f"it may still draw that, until {max(s.until for s in plug.settling):g} s"
+            return f"it may still draw that, until {plug.settles_at:g} s"
         if not plug.known:
             return "nothing is known of it"
         return "it is not told yet"
 
     # One connector
 
-    def _told_of(self, station: str, connector: str, now: float, seq: int | None) -> _Plug:
+    def _told_of(self, station: str, connector: str, now: float, seq: int | None) -> Plug:
         """Return the connector that something is told of at some time."""
         _validate.identifier("station", station)
         _validate.identifier("connector", connector)
@@ -908,34 +537,35 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         self._advance(_validate.number_within("now", now, *self._not_past()))
         return plug
 
-    def _plugs_of(self, station: str) -> list[_Plug]:
+    def _plugs_of(self, station: str) -> list[Plug]:
         plugs = self._registry.charge_station(station).connectors
         if any((station, plug.id) not in self._plugs for plug in plugs):
             self._look(None)
         return [self._plugs[station, plug.id] for plug in plugs]
 
-    def _answered(self, plug: _Plug, seq: int) -> None:
+    def _answered(self, plug: Plug, seq: int) -> None:
         """Note that a station answers."""
-        plug.unanswered_since = math.inf if seq >= plug.newest_seq else self._now
+        plug.unanswered_since = math.inf if seq >= plug.newest_seq else self._desk.now
         if plug.silent or plug.refuses:
             plug.silent = plug.refuses = False
-            self._keep(plug)
+            self._desk.keep(plug)
 
-    def _settle(self, plug: _Plug) -> None:
+    def _settle(self, plug: Plug) -> None:
         """Count a connector anew after what was told of it, and write that down."""
-        self._recount(plug, self._now)
+        desk = self._desk
+        desk.recount(plug, desk.now)
         if plug.refuses:
-            self._keep(plug)
-        self._todo[plug] = None
-        self._schedule(plug, self._now)
+            desk.keep(plug)
+        desk.todo[plug] = None
+        desk.schedule(plug, desk.now)
         self._write()
 
-    def _compare(self, plug: _Plug, draw: int, at: float) -> None:
+    def _compare(self, plug: Plug, draw: int, at: float) -> None:
         """Compare what is drawn with what may be."""
         if draw <= plug.in_force + _tolerance(plug.in_force) and not plug.disobeys:
             plug.over_since = math.inf
-            since = max((old.until for old in plug.settling), default=math.inf) - self._lag
-            if draw <= plug.in_force and at >= since:
+            settles_at = plug.settles_at
+            if draw <= plug.in_force and settles_at and at >= settles_at - self._desk.lag:
                 plug.is_settled()
                 self._note("settled", *plug.key)
                 self._settle(plug)
@@ -946,145 +576,48 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             self._set_disobeys(plug, False)
         elif draw > plug.committed + _tolerance(plug.committed):
             plug.over_since = min(plug.over_since, at)
-            if at > plug.over_since + self._lag:
+            if at > plug.over_since + self._desk.lag:
                 self._set_disobeys(plug, True)
 
-    def _set_disobeys(self, plug: _Plug, disobeys: bool) -> None:
+    def _set_disobeys(self, plug: Plug, disobeys: bool) -> None:
         if plug.disobeys != disobeys:
             plug.disobeys = disobeys
             self._note("disobeys", *plug.key, disobeys)
             self._settle(plug)
-            self._keep(plug)
+            self._desk.keep(plug)
 
-    def _follow(self, plug: _Plug, draw: int, limit: int) -> None:
+    def _follow(self, plug: Plug, draw: int, limit: int) -> None:
         """Note whether a session makes use of what it may draw."""
-        if plug.ceiling is not None and draw + self._margin // 2 >= limit:
-            self._set_ceiling(plug, None)
-        if plug.is_unanswered or draw + self._margin >= limit or limit <= plug.least:
+        desk = self._desk
+        if plug.ceiling >= 0 and draw + self._margin // 2 >= limit:
+            desk.set_ceiling(plug, -1)
+        answered = plug.unanswered_since == math.inf
+        if not answered or draw + self._margin >= limit or limit <= plug.least:
             plug.low_since = math.inf
             return
         if plug.low_since == math.inf:
-            plug.low_since, plug.low_peak = self._now, draw
+            plug.low_since, plug.low_peak = desk.now, draw
         plug.low_peak = max(plug.low_peak, draw)
-        if self._now >= plug.low_since + self._release_after:
-            self._set_ceiling(plug, plug.low_peak + self._margin)
-
-    def _set_ceiling(self, plug: _Plug, ceiling: int | None) -> None:
-        plug.low_since = math.inf
-        plug.ceiling = ceiling
-        if ceiling is None:
-            plug.released_at = math.inf
-            self._released.pop(plug, None)
-        else:
-            plug.released_at = self._now
-            plug.session = self._session(plug)
-            self._released[plug] = None
-            self._schedule(plug, self._now)
-        self._keep(plug)
-
-    def _session(self, plug: _Plug) -> int:
-        running = self._registry._sessions.get(plug.key)
-        return -1 if running is None else running.number
-
-    def _forget_ceilings(self) -> None:
-        """Let new sessions begin without what is known of those before them."""
-        for plug in [plug for plug in self._released if plug.session != self._session(plug)]:
-            self._set_ceiling(plug, None)
-
-    def _keep(self, plug: _Plug) -> None:
-        """Let the registry know what a connector costs in any case."""
-        self._todo[plug] = None
-        self._registry._set_terms(
-            plug.key,
-            Terms(
-                plug.fallback / QUANTA_PER_KW,
-                plug.committed / QUANTA_PER_KW if plug.held else None,
-                None if plug.ceiling is None else plug.ceiling / QUANTA_PER_KW,
-            ),
-        )
-
-    def _recount(self, plug: _Plug, at: float) -> None:
-        more = plug.recount(at, self._lag)
-        if more:
-            self._shift(plug, more, at)
-
-    def _shift(self, plug: _Plug, more: int, at: float) -> None:
-        """Note that more, or less, is committed at a connector."""
-        for s in plug.sums:
-            s.committed += more
-            self._watch(s)
-        if more < 0 and plug.site is not None:
-            self._stirred[plug.site] = None
-        if plug.held:
-            self._keep(plug)
-
-    def _watch(self, s: _Sum) -> None:
-        if s.committed > s.usable:
-            self._over[s] = None
-        elif self._over:
-            self._over.pop(s, None)
+        if desk.now >= plug.low_since + self._release_after:
+            desk.set_ceiling(plug, plug.low_peak + self._margin)
 
     # Time
 
     def _not_past(self) -> tuple[str, float]:
         if self._is_recovered:
             return "finite", -math.inf
-        return f"finite and at least {self._now!r}, the latest time that was told", self._now
+        now = self._desk.now
+        return f"finite and at least {now!r}, the latest time that was told", now
 
     def _advance(self, now: float) -> None:
         """Let what was due by now happen, each at its time."""
         if self._is_recovered:
             self._is_recovered = False
-            if now < self._now:
-                self._turn_back(now)
-        while self._wakes and self._wakes[0][0] <= now:
-            at, _, plug = heappop(self._wakes)
-            if plug.wake_at == at:
-                plug.wake_at = math.inf
-                self._wake(plug, at)
-        self._now = now
-
-    def _wake(self, plug: _Plug, at: float) -> None:
-        self._now = at
-        self._recount(plug, at)
-        if not plug.held and at >= plug.unanswered_since + self._patience:
-            plug.silent = True
-            self._keep(plug)
-        if at >= plug.released_at + self._probe_after:
-            self._set_ceiling(plug, None)
-        self._todo[plug] = None
-        self._schedule(plug, at)
-
-    def _schedule(self, plug: _Plug, at: float) -> None:
-        """See to it that a connector is looked at when something is due there next."""
-        if plug.site is None:
-            return
-        due = [plug.next_change(at), plug.released_at + self._probe_after]
-        if not plug.offline and plug.newest is not None:
-            if plug.is_unanswered or plug.held:
-                due += (plug.tried_at + self._retry, plug.unanswered_since + self._patience)
-            if not plug.held:
-                due.append(self._renew_at(plug))
-                if plug.target > plug.newest.limit:
-                    due.append(plug.raised_at + self._between)
-        soonest = min((time for time in due if time > at), default=math.inf)
-        if soonest < plug.wake_at:
-            plug.wake_at = soonest
-            heappush(self._wakes, (soonest, next(self._n_wakes), plug))
-
-    def _turn_back(self, now: float) -> None:
-        """Go by a clock that began anew: what was left to wait for is waited for in full."""
-        less = now - self._now
-        self._wakes = []
-        for plug in self._plugs.values():
-            plug.shift(less)
-            plug.tried_at += less
-            plug.unanswered_since += less
-            plug.wake_at = math.inf
-            if plug.newest is not None:
-                plug.newest = Sent(plug.newest.limit, plug.newest.until + less)
-            self._schedule(plug, now)
-        self._write(replace=True, sync=True)
+            if now < self._desk.now:
+                self._desk.turn_back(self._plugs.values(), now)
+                self._desk.now = now
+                self._write(replace=True, sync=True)
+        self._desk.advance(now)
 
     # The registry
 
@@ -1095,15 +628,15 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             self._forest = forest
             if not changed:
                 return
-            left: list[_Plug] = []
+            left: list[Plug] = []
             for root, answer in changed.items():
                 site = self._sites.get(root)
                 if site is not None and (answer is None or site.layout is not answer.layout):
                     left += site.plugs
                     del self._sites[root]
                     for s in site.sums:
-                        self._over.pop(s, None)
-                    self._stirred.pop(site, None)
+                        self._desk.over.pop(s, None)
+                    self._desk.stirred.pop(site, None)
                     for plug in site.plugs:
                         plug.site, plug.sums = None, ()
             for root, answer in changed.items():
@@ -1113,10 +646,10 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 if plug.site is None:
                     self._remove(plug)
 
-    def _remove(self, plug: _Plug) -> None:
+    def _remove(self, plug: Plug) -> None:
         del self._plugs[plug.key]
-        self._todo.pop(plug, None)
-        self._released.pop(plug, None)
+        self._desk.todo.pop(plug, None)
+        self._desk.released.pop(plug, None)
         plug.wake_at = math.inf
         self._registry._set_terms(plug.key, None)
         self._note("remove", *plug.key)
@@ -1131,22 +664,22 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 group = self._registry.group(s.group.id)
                 if group is not s.group:
                     s.take(group)
-                    self._watch(s)
-                    self._stirred[site] = None
+                    self._desk.watch(s)
+                    self._desk.stirred[site] = None
         targets = answer.quanta()
         if targets != site.targets:
             for plug, target in zip(site.plugs, targets, strict=True):
                 if target != plug.target:
                     plug.target = target
-                    self._todo[plug] = None
+                    self._desk.todo[plug] = None
             site.targets = targets
 
-    def _settle_in(self, layout: Layout) -> _Site:
+    def _settle_in(self, layout: Layout) -> Site:
         """Take up a tree of groups as it stands now."""
-        site = _Site(layout)
-        chains: list[tuple[_Sum, ...]] = []
+        site = Site(layout)
+        chains: list[tuple[Sum, ...]] = []
         for g, group_id in enumerate(layout.groups):
-            s = _Sum(self._registry.group(group_id), layout.below(g))
+            s = Sum(self._registry.group(group_id), layout.below(g))
             site.sums.append(s)
             chains.append((s, *(chains[layout.parent[g]] if g else ())))
         stations = {station: self._registry.charge_station(station) for station, _ in layout.keys}
@@ -1162,25 +695,25 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             lease, ordered = self._manners.get(key[0], self._manner)
             plug = self._plugs.get(key)
             if plug is None:
-                plug = self._plugs[key] = _Plug(key, fallback, rating, lease, ordered)
+                plug = self._plugs[key] = self._Plug(key, fallback, rating, _lease(lease), ordered)
                 self._note_plug(plug)
-                self._keep(plug)
             elif (plug.fallback, plug.rating, plug.ordered) != (fallback, rating, ordered):
                 plug.fallback, plug.rating, plug.ordered = fallback, rating, ordered
                 self._note_plug(plug)
-                plug.recount(self._now, self._lag)
-                self._keep(plug)
-            plug.lease = lease
+                plug.recount(self._desk.now, self._desk.lag)
+            plug.lease = _lease(lease)
             plug.site, plug.place, plug.sums = site, i, chains[layout.owner[i]]
             plug.least = quanta_above(layout.minimum[i])
             for s in plug.sums:
                 s.committed += plug.committed
             site.plugs.append(plug)
-            self._todo[plug] = None
-            self._schedule(plug, self._now)
+            if plug.wanted_since < math.inf:
+                site.blocked[plug] = None
+            self._desk.keep(plug)
+            self._desk.schedule(plug, self._desk.now)
         site.targets = [plug.target for plug in site.plugs]
         for s in site.sums:
-            self._watch(s)
+            self._desk.watch(s)
         return site
 
     # The journal
@@ -1188,16 +721,17 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
     def _note(self, kind: str, *what: object) -> None:
         """Keep a record to be written."""
         if self._journal is not None:
-            self._records.append(json.dumps([kind, self._now, *what]))
+            self._desk.records.append(json.dumps([kind, self._desk.now, *what]))
 
-    def _note_plug(self, plug: _Plug) -> None:
+    def _note_plug(self, plug: Plug) -> None:
         self._note("connector", *plug.key, plug.fallback, plug.rating, plug.ordered)
 
     def _write(self, *, replace: bool = False, sync: bool = False) -> bool:
         """Write the records that are kept, or all that is known; say whether that went well."""
         if self._journal is None:
             return True
-        records, self._records = self._records, []
+        desk = self._desk
+        records, desk.records = desk.records, []
         if self._journal_error is not None and not replace:
             return False  # All that is known is written by the next plan.
         if not records and not replace:
@@ -1209,26 +743,27 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         try:
             self._journal.write(records, replace=replace, sync=sync)
         except Exception as error:
-            self._journal_error = error
+            self._journal_error, desk.is_mute = error, True
             return False
         self._n_records = len(records) if replace else self._n_records + len(records)
         if self._journal_error is not None:
-            self._journal_error = None
-            self._stirred.update(dict.fromkeys(self._sites.values()))
+            self._journal_error, desk.is_mute = None, False
+            desk.stirred.update(dict.fromkeys(self._sites.values()))
         return True
 
     def _snapshot(self) -> list[str]:
         """Return records that stand for all before them."""
-        head: list[list[object]] = [["epoch", self._now, self._epoch, self._lag]]
-        head += [["station", self._now, station, *way] for station, way in self._manners.items()]
+        desk = self._desk
+        head: list[list[object]] = [["epoch", desk.now, desk.epoch, desk.lag]]
+        head += [["station", desk.now, station, *way] for station, way in self._manners.items()]
         return [json.dumps(record) for record in head] + [
-            json.dumps(["state", self._now, *plug.key, plug.state()])
+            json.dumps(["state", desk.now, *plug.key, plug.state()])
             for plug in self._plugs.values()
         ]
 
     def _recover(self, journal: Journal) -> None:
         """Bring back what the journal tells of."""
-        reader = _Reader()
+        reader = _Reader(self._Plug)
         for number, text in enumerate(journal.read(), 1):
             try:
                 reader.take(json.loads(text))
@@ -1240,26 +775,28 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             self._n_records = number
         reader.finish()
         self._plugs, self._manners = reader.plugs, reader.manners
-        self._epoch = reader.epoch + 1
+        desk = self._desk
+        desk.epoch = reader.epoch + 1
         if reader.now > -math.inf:
-            self._now, self._is_recovered = reader.now, True
+            desk.now, self._is_recovered = reader.now, True
         for plug in self._plugs.values():
             if plug.newest_seq > plug.confirmed_seq:
-                plug.unanswered_since = self._now
-        self._note("epoch", self._epoch, self._lag)
+                plug.unanswered_since = desk.now
+        self._note("epoch", desk.epoch, desk.lag)
         self._write(sync=True)
 
 
 class _Reader:
     """What the records of a journal come to."""
 
-    def __init__(self) -> None:
-        self.plugs: dict[Key, _Plug] = {}
+    def __init__(self, plug: type[Plug]) -> None:
+        self._Plug = plug
+        self.plugs: dict[Key, Plug] = {}
         self.manners: dict[str, tuple[float | None, bool]] = {}
         self.epoch = 0
         self.lag = 0.0
         self.now = -math.inf
-        self._counted_at: dict[_Plug, float] = {}
+        self._counted_at: dict[Plug, float] = {}
 
     def take(self, record: list[Any]) -> None:
         kind, at, *what = record
@@ -1276,14 +813,14 @@ class _Reader:
     def _take(self, kind: str, at: float, key: Key, what: list[Any]) -> None:
         plug = self.plugs.get(key)
         if kind == "state":
-            plug = self.plugs[key] = _Plug(key, 0, 0, None, True)
+            plug = self.plugs[key] = self._Plug(key, 0, 0, math.inf, True)
             plug.set_state(what[0])
             self._counted_at[plug] = at
             return
         if plug is None:
             if kind != "connector":
                 raise ValueError("there is no such connector")
-            plug = self.plugs[key] = _Plug(key, what[0], what[1], None, what[2])
+            plug = self.plugs[key] = self._Plug(key, what[0], what[1], math.inf, what[2])
             self._counted_at[plug] = at
             return
         self._catch_up(plug, at)
@@ -1293,7 +830,7 @@ class _Reader:
             seq, limit, until = what
             until = math.inf if until is None else until
             plug.send(seq, limit, until, at)
-            plug.newest_seq, plug.newest, plug.tried_at = seq, Sent(limit, until), at
+            plug.newest_seq, plug.newest_limit, plug.tried_at = seq, limit, at
         elif kind == "confirm":
             plug.confirm(*what)
         elif kind == "reject":
@@ -1310,7 +847,7 @@ class _Reader:
             raise ValueError("there is no such kind")
         plug.recount(at, self.lag)
 
-    def _catch_up(self, plug: _Plug, at: float) -> None:
+    def _catch_up(self, plug: Plug, at: float) -> None:
         """Let leases end and vehicles settle, each at its time."""
         while (change := plug.next_change(self._counted_at[plug])) <= at:
             plug.recount(change, self.lag)
@@ -1320,11 +857,6 @@ class _Reader:
     def finish(self) -> None:
         for plug in self.plugs.values():
             self._catch_up(plug, self.now)
-
-
-def _turn(plug: _Plug) -> tuple[bool, float, int]:
-    """Whose increase comes first: who has nothing, then who has waited longest."""
-    return plug.newest is not None and plug.newest.limit > 0, plug.wanted_since, plug.place
 
 
 def _tolerance(limit: int) -> int:
@@ -1343,8 +875,9 @@ def _kw(name: str, value: object) -> float:
     )
 
 
-def _kw_text(kw: float) -> str:
-    return f"{kw:.12g}"
+def _lease(lease: float | None) -> float:
+    """Return the seconds of a lease, infinite for none."""
+    return math.inf if lease is None else lease
 
 
 def _manner(lease: float | None, ordered: bool) -> tuple[float | None, bool]:

@@ -657,11 +657,11 @@ class Registry:
 
     # For a dispatcher
 
-    def _attach_dispatcher(self) -> None:
-        """Let what connectors may draw on their own fit everywhere, from now on."""
+    def _attach_dispatcher(self, *, fit: bool) -> None:
+        """Refuse fallbacks that do not fit, from now on; also those that are there, to `fit`."""
         if self._dispatched:
             raise ConflictError("registry must have no dispatcher yet: close the other one first")
-        for node in self._walk():
+        for node in self._walk() if fit else ():
             _refuse_over(node, node.fallback_below())
         self._dispatched = True
 
