@@ -379,8 +379,8 @@ def most_drawn(accounts: Iterable[Path]) -> tuple[float, float]:
     """
     changes: list[tuple[float, int, int]] = []
     for account in accounts:
-        spans = list(_spans([json.loads(line) for line in account.open(encoding="utf-8")]))
-        for begin, end, quanta in _largest(spans):
+        lines = account.read_text(encoding="utf-8").splitlines()
+        for begin, end, quanta in _largest(list(_spans([json.loads(line) for line in lines]))):
             changes += ((begin, 1, quanta), (end, 0, -quanta))
     total, most, at = 0, 0, 0.0
     for when, _, quanta in sorted(changes):

@@ -414,8 +414,8 @@ def run(folder: Path, chosen: argparse.Namespace) -> int:
         point.join()
     if chosen.log:
         chosen.log.write_text("".join(json.dumps(line) + "\n" for line in csms.log))
-    counts = [f"{n} {what}s" for what, n in sorted(csms.counts.items())]
-    print(f"\n{', '.join(counts)}.")
+    counts = [f"{what}s: {n}" for what, n in sorted(csms.counts.items())]
+    print(f"\n{', '.join(counts).capitalize()}.")
     most, at = charge_points.most_drawn(folder.glob("*.jsonl"))
     print(
         f"By their own accounts the charge points could have drawn at most {most:.2f} kW, of "

@@ -46,7 +46,7 @@ class Evse:
         How its limits are written.
     fallback : float
         kW, at least 0: what the connector may draw without a command. It is the limit of the
-        default profile, and must be what the dispatcher counts as the connector's fallback.
+        default profile, and must be at most the `fallback` that the registry has of the connector.
     minimum : float
         kW, at least 0: the least that sustains a session; no limit lies between 0 and it.
     id : int, optional
