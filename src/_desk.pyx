@@ -16,14 +16,14 @@ from cpython.object cimport PyObject_GenericSetAttr
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 
+from wattfill import _records
 from wattfill._plans import Command
-from wattfill._records import QUANTA_PER_KW, usable_quanta
-from wattfill._trees import Terms
+from wattfill._trees import Terms, usable_quanta
 
 cdef enum:
     MANY = 8            # values of which some may well be over
 
-cdef double PER_KW = QUANTA_PER_KW
+cdef double PER_KW = _records.QUANTA_PER_KW
 cdef int64_t SEQS_PER_EPOCH = 2**32
 
 

@@ -110,7 +110,8 @@ def test_strategies_of_events_need_no_kernel():
     )
 
     assert done.stdout == (
-        "[('a', 'p', [Connector(id='1', maximum_capacity=22.0, minimum_capacity=None)])] False\n"
+        "[('a', 'p', [Connector(id='1', maximum_capacity=22.0, minimum_capacity=None, "
+        "fallback=None)])] False\n"
     ), done.stderr
 
 

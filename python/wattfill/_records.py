@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from wattfill import _validate
-from wattfill.allocation import allocate
 from wattfill.errors import InputError
 from wattfill.reason import Reason
 
@@ -236,14 +235,6 @@ def quanta_above(kw: float) -> int:
     quanta = kw * QUANTA_PER_KW
     nearest = round(quanta)
     return nearest if abs(quanta - nearest) <= 1e-3 else math.ceil(quanta)
-
-
-def usable_quanta(group: Group) -> int:
-    """Return the usable capacity of a group as the kernel counts it."""
-    empty = allocate(
-        (), (), (group.maximum_capacity,), (0, 0), buffer=group.buffer, reserved=group.reserved
-    )
-    return round(float(empty.usable[0]) * QUANTA_PER_KW)
 
 
 def effective_minimum(group: Group, connector: Connector) -> float:

@@ -17,6 +17,7 @@ from wattfill._records import (
     Session,
     effective_minimum,
 )
+from wattfill.allocation import allocate
 
 MOST_TURNS = 10_000
 
@@ -187,6 +188,14 @@ def _lay_out(nodes: list[Node]) -> Layout:
         place={key: i for i, key in enumerate(keys)},
         index=index,
     )
+
+
+def usable_quanta(group: Group) -> int:
+    """Return the usable capacity of a group as the kernel counts it."""
+    empty = allocate(
+        (), (), (group.maximum_capacity,), (0, 0), buffer=group.buffer, reserved=group.reserved
+    )
+    return round(float(empty.usable[0]) * QUANTA_PER_KW)
 
 
 class Tree:

@@ -21,7 +21,6 @@ from wattfill._records import (
     count,
     quanta_above,
     seconds,
-    usable_quanta,
 )
 from wattfill._records import ChargeStation as ChargeStation
 from wattfill._records import Connector as Connector
@@ -29,7 +28,7 @@ from wattfill._records import ConnectorAllocation as ConnectorAllocation
 from wattfill._records import Group as Group
 from wattfill._records import GroupAllocation as GroupAllocation
 from wattfill._records import Session as Session
-from wattfill._trees import Line, Node, Running, Terms, Tree, parents_first
+from wattfill._trees import Line, Node, Running, Terms, Tree, parents_first, usable_quanta
 from wattfill.errors import (
     ConflictError,
     InputError,
