@@ -334,6 +334,16 @@ def test_a_rejection_is_told():
     assert charging.answer(charging.next_call(1.0), REJECTED, 2.0) == (reject(1),)
 
 
+def test_what_is_told_as_rejected_is_not_sent_again():
+    charging = installed()
+    charging.command(Command(1, 11.0))
+    charging.answer(charging.next_call(1.0), REJECTED, 2.0)
+
+    charging.transaction_started("1", 8)
+
+    assert charging.next_call(3.0) is None
+
+
 def test_a_charge_point_without_smart_charging_rejects():
     charging = installed()
     charging.command(Command(1, 11.0))
@@ -418,11 +428,19 @@ def test_what_is_in_force_proves_nothing_and_the_command_is_sent_again(amperes):
     assert charging.answer(call, ACCEPTED, 34.0) == (confirm(2),)
 
 
-def test_more_in_force_than_was_ever_sent_is_told():
+def test_more_in_force_than_may_be_is_told():
     charging = installed()
     call = lost(charging, Command(1, 11.0), Command(2, 5.0))
 
     assert charging.answer(call, in_force(32.0), 33.0) == (read_back(22.08, 2),)
+
+
+def test_what_is_in_force_where_nothing_was_confirmed_yet_is_not_told():
+    # An earlier sender may have granted more than others let it use for now.
+    charging = installed()
+    call = lost(charging, Command(1, 5.0))
+
+    assert charging.answer(call, in_force(10.0), 33.0) == ()
 
 
 def test_a_charge_point_that_cannot_say_is_sent_the_command_again():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -81,8 +82,10 @@ class _State:
     """What the default profile allows."""
     default_is_set: bool = False
     transaction_id: int | str | None = None
+    newest: int = -1
+    """The seq of the newest command."""
     command: Command | None = None
-    """The newest."""
+    """That command, as long as it may be sent: what is told as rejected must not be."""
     due: bool = False
     n_sent: int = 0
     """How often the newest was sent."""
@@ -90,8 +93,8 @@ class _State:
     """The seq of what was sent last."""
     is_proved: bool = True
     """Whether that was confirmed."""
-    most: float = 0.0
-    """The largest limit that may be in force of what was sent."""
+    most: float = math.inf
+    """The largest limit that may be in force, in kW: unknown until something was confirmed."""
     ask: bool = False
     """Whether to ask what is in force."""
 
@@ -270,11 +273,10 @@ class SmartCharging:
         if command.station != self.station:
             raise InputError(f"station must be {self.station!r}, got {command.station!r}")
         state = self._known(command.connector)
-        newest = state.command
-        if newest is not None and command.seq < newest.seq:
-            raise InputError(f"seq must not fall, got {command.seq} after {newest.seq}")
-        if newest is None or command.seq > newest.seq:
-            state.n_sent = 0
+        if command.seq < state.newest:
+            raise InputError(f"seq must not fall, got {command.seq} after {state.newest}")
+        if command.seq > state.newest:
+            state.newest, state.n_sent = command.seq, 0
         state.command, state.due = command, True
         self._work.set()
 
@@ -489,6 +491,8 @@ class SmartCharging:
         elif found == "reject":
             # Of two that were sent one may have been taken.
             if step.is_first:
+                if seq == state.newest:
+                    state.command = None
                 return (self._outcome("reject", state, seq),)
         elif self.ready(state.connector):
             state.is_proved = True
@@ -499,7 +503,7 @@ class SmartCharging:
     def _in_force(self, state: _State, answer: object, now: float) -> tuple[Outcome, ...]:
         limit = limit_in_force(answer, state.evse.supply, self.clock.utc_at(now))
         # What was sent may be in force and held down by another limit of the charge point, at what
-        # was sent later, too. So only more than was ever sent tells something.
+        # was sent later, too. So only more than may be in force tells something.
         if limit is None or limit <= max(state.default, state.most):
             return ()
         return (self._outcome("read-back", state, state.sent, limit),)
