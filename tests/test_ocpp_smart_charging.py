@@ -135,7 +135,7 @@ def test_what_was_sent_before_the_default_is_sent_again_after_it():
     charging.answer(charging.next_call(0.0), REJECTED, 1.0)
     charging.command(Command(1, 5.0, "decrease"))
     charging.answer(charging.next_call(1.0), ACCEPTED, 2.0)
-    charging.booted()
+    charging.connected()
     charging.answer(charging.next_call(3.0), ACCEPTED, 4.0)
 
     what, call = sent(charging, 4.0)
@@ -319,19 +319,23 @@ def test_an_answer_to_another_call_proves_nothing():
     old = charging.next_call(1.0)
     charging.answer(old, TimeoutError(), 31.0)
     charging.connected()
-    charging.next_call(32.0)
+    charging.answer(charging.next_call(32.0), in_force(0.0), 33.0)
+    charging.next_call(33.0)
 
-    assert charging.answer(old, ACCEPTED, 33.0) == ()
+    assert charging.answer(old, ACCEPTED, 34.0) == ()
 
 
 # Rejections and call errors
 
 
-def test_a_rejection_is_told():
+def test_each_rejection_is_told():
     charging = installed()
     charging.command(Command(1, 11.0))
+    first = charging.answer(charging.next_call(1.0), REJECTED, 2.0)
+    charging.command(Command(2, 5.0))
+    second = charging.answer(charging.next_call(3.0), REJECTED, 4.0)
 
-    assert charging.answer(charging.next_call(1.0), REJECTED, 2.0) == (reject(1),)
+    assert (first, second) == ((reject(1),), (reject(2),))
 
 
 def test_what_is_told_as_rejected_is_not_sent_again():
@@ -542,6 +546,20 @@ def test_run_waits_for_work_and_leaves_a_call_open_when_it_is_cancelled():
 
     assert running.cancelled()
     assert outcomes == []
+    charging.connected()
+    assert sent(charging, 2.0)[0] == ("GetCompositeSchedule", None)
+
+
+def test_run_raises_what_is_no_answer_and_leaves_the_call_open():
+    charging = installed()
+    charging.command(Command(1, 11.0))
+
+    async def call(request):
+        raise ConnectionError("gone")
+
+    with pytest.raises(ConnectionError, match="gone"):
+        asyncio.run(charging.run(call, lambda: 1.0, print))
+
     charging.connected()
     assert sent(charging, 2.0)[0] == ("GetCompositeSchedule", None)
 

@@ -33,7 +33,7 @@ import ocpp.messages
 import ocpp.v16
 import ocpp.v21
 import ocpp.v201
-from charge_points import NOON, Model, Time
+from charge_points import GONE, NOON, Model, Time
 from ocpp.routing import after, on
 from websockets.asyncio.server import ServerConnection, serve
 
@@ -91,6 +91,7 @@ class Csms:
         self.counts = Counter[str]()
         self.news = asyncio.Event()
         self.is_over = False
+        self.failure: Exception | None = None
         self.log: list[dict[str, Any]] = []
         self.registry.create_group("Garage", CAPACITY, id="garage")
         self.note("group", group="garage", maximum_capacity=CAPACITY)
@@ -137,7 +138,7 @@ class Csms:
 
     async def dispatch(self) -> None:
         """Hand out what may be sent, after every event and when something is due."""
-        while True:
+        while self.failure is None:
             self.news.clear()
             now = self.clock.now()
             plan = self.dispatcher.plan(now)
@@ -156,6 +157,7 @@ class Csms:
                 await asyncio.wait_for(self.news.wait(), max(wait, 0.001))
             except TimeoutError:
                 pass
+        raise self.failure
 
     def tell(self, outcome: Outcome) -> None:
         """Take what an answer proved."""
@@ -197,7 +199,9 @@ class Csms:
             connection.transport.abort()
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(outcome, Exception) and not isinstance(outcome, GONE):
+                    self.failure = outcome
             if self.connections.get(station) is connection and not self.is_over:
                 del self.connections[station]
                 self.note("offline", station)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 HEAD_START = timedelta(minutes=1)
 # The maximum must be absolute (OCPP 2.0.1, K01.FR.38), and begun on a clock that was never set.
 LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
+_CALL_ERRORS = (OCPPError, UnknownCallErrorCodeError)
 # The default is on the lowest level of the stack, what is granted above it.
 DEFAULT_LEVEL, GRANT_LEVEL = 0, 1
 
@@ -327,8 +328,7 @@ class SmartCharging:
         step = self._step
         if step is None or step.call is not call:
             return ()
-        is_error = isinstance(answer, (OCPPError, UnknownCallErrorCodeError))
-        if isinstance(answer, BaseException) and not is_error:
+        if isinstance(answer, BaseException) and not isinstance(answer, _CALL_ERRORS):
             self.disconnected()
             return ()
         self._step = None
@@ -359,8 +359,9 @@ class SmartCharging:
         tell : function
             Takes each outcome.
 
-        When it returns, close the connection. Cancel it when the connection is closed. It also
-        ends when it is called for a newer connection.
+        Close the connection when it ends. It raises what `call` raised, but for call errors and
+        time-outs; cancel it when the connection is closed. It also ends when it is called for a
+        newer connection.
 
         """
         self.connected()
@@ -374,7 +375,7 @@ class SmartCharging:
                     continue
                 try:
                     answer = await call(request)
-                except Exception as error:
+                except (*_CALL_ERRORS, TimeoutError) as error:
                     answer = error
                 for outcome in self.answer(request, answer, now()):
                     tell(outcome)
