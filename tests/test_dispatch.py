@@ -187,7 +187,9 @@ def test_a_meter_shows_that_the_vehicle_has_followed():
 
 
 @pytest.mark.parametrize(
-    ("power", "measured_at"), [(10.001, None), (4.0, 10.9)], ids=["above the limit", "before it"]
+    ("power", "measured_at"),
+    [(10.001, None), (4.0, 10.9), (4.0, 11.0)],
+    ids=["above the limit", "before it", "at the same time"],
 )
 def test_a_reading_that_proves_nothing_frees_nothing(power, measured_at):
     r, d = known(lag=5.0, skew=0.0)

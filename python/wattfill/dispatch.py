@@ -579,7 +579,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         if draw <= plug.in_force + _tolerance(plug.in_force) and not plug.disobeys:
             plug.over_since = math.inf
             settles_at = plug.settles_at
-            if draw <= plug.in_force and settles_at and at >= settles_at - self._desk.lag:
+            if draw <= plug.in_force and settles_at and at > settles_at - self._desk.lag:
                 plug.is_settled()
                 self._note("settled", *plug.key)
                 self._settle(plug)
