@@ -548,6 +548,8 @@ cdef class Desk:
             if self.now < plug.tried_at + self.retry:
                 return None
             limit[0] = plug.committed if newest < 0 else min(newest, plug.committed)
+            if plug.key not in self.registry._sessions:
+                limit[0] = 0
             for s in plug.sums:
                 if s.committed > s.usable:
                     limit[0] = min(limit[0], plug.least)

@@ -403,6 +403,17 @@ def test_a_silent_station_that_answers_gets_its_share_again():
     assert sent(d.plan(92)) == [("B", 10.0, "increase")]
 
 
+def test_a_silent_station_whose_session_ended_is_told_so():
+    r, d = known(patience=60.0, retry=30.0)
+    charging(r, d, "A")
+    r.update_session("A", "1", maximum=5)
+    d.plan(1)
+    d.plan(61)
+    r.stop_session("A", "1")
+
+    assert sent(d.plan(91)) == [("A", 0.0, "decrease")]
+
+
 def test_a_station_that_refuses_is_asked_again_later_and_planned_around():
     r, d = known(retry=30.0)
     charging(r, d, "A")

@@ -389,7 +389,7 @@ def test_a_closed_journal_is_not_written_to(path):
     journal = FileJournal(path)
     journal.close()
 
-    with pytest.raises(JournalError, match="must be open to be written to, and it is closed"):
+    with pytest.raises(JournalError, match="must be open to be written to, and it is closed, or"):
         journal.write(["a"], replace=False, sync=True)
 
 

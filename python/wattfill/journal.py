@@ -111,15 +111,22 @@ class FileJournal:
             self._replace(records)
             return
         if self._file is None:
-            raise JournalError(f"{self.path} must be open to be written to, and it is closed")
-        file, self._file = self._file, None
+            raise JournalError(
+                f"{self.path} must be open to be written to, and it is closed, or could not be "
+                "written and waits to be replaced"
+            )
         crc, text = _lines(records, self._crc)
-        _write(file, text)
-        if sync:
-            # What the disk is left with after a failure is unknown, so that nothing more is
-            # written to this file then: it is replaced.
-            os.fsync(file.fileno())
-        self._file, self._crc = file, crc
+        try:
+            _write(self._file, text)
+            if sync:
+                os.fsync(self._file.fileno())
+        except BaseException:
+            # What the disk is left with is unknown, so that nothing more is written to this file:
+            # it is replaced.
+            self._file.close()
+            self._file = None
+            raise
+        self._crc = crc
 
     def _replace(self, records: Sequence[str]) -> None:
         new = self.path.with_name(f"{self.path.name}.new")
