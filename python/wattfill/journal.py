@@ -107,28 +107,31 @@ class FileJournal:
 
     def write(self, records: Sequence[str], *, replace: bool, sync: bool) -> None:
         """Write records behind those that are there, or in their place; see `Journal`."""
-        if replace:
-            self._replace(records)
-            return
-        if self._file is None:
+        if self._lock.closed or (self._file is None and not replace):
             raise JournalError(
                 f"{self.path} must be open to be written to, and it is closed, or could not be "
                 "written and waits to be replaced"
             )
-        crc, text = _lines(records, self._crc)
+        # After a failure it is unknown what the disk is left with, so that nothing more is written
+        # to that file: it is replaced.
+        file, self._file = self._file, None
+        if replace:
+            self._replace(records, file)
+            return
+        assert file is not None
         try:
-            _write(self._file, text)
+            crc, text = _lines(records, self._crc)
+            _write(file, text)
             if sync:
-                os.fsync(self._file.fileno())
+                os.fsync(file.fileno())
         except BaseException:
-            # What the disk is left with is unknown, so that nothing more is written to this file:
-            # it is replaced.
-            self._file.close()
-            self._file = None
+            file.close()
             raise
-        self._crc = crc
+        self._file, self._crc = file, crc
 
-    def _replace(self, records: Sequence[str]) -> None:
+    def _replace(self, records: Sequence[str], old: IO[bytes] | None) -> None:
+        if old is not None:
+            old.close()
         new = self.path.with_name(f"{self.path.name}.new")
         file = open(new, "wb", buffering=0)  # noqa: SIM115
         try:
@@ -139,8 +142,6 @@ class FileJournal:
             file.close()
             new.unlink(missing_ok=True)
             raise
-        if self._file is not None:
-            self._file.close()
         self._file, self._crc = file, crc
 
     def _take_lock(self) -> None:
