@@ -550,6 +550,20 @@ def test_run_waits_for_work_and_leaves_a_call_open_when_it_is_cancelled():
     assert sent(charging, 2.0)[0] == ("GetCompositeSchedule", None)
 
 
+def test_run_ends_when_the_connection_is_lost():
+    charging = installed()
+
+    async def main():
+        running = asyncio.ensure_future(charging.run(print, lambda: 1.0, print))
+        await asyncio.sleep(0)
+        charging.disconnected()
+        await asyncio.wait_for(running, 10)
+
+    asyncio.run(main())
+
+    assert not charging.is_connected
+
+
 def test_run_raises_what_is_no_answer_and_leaves_the_call_open():
     charging = installed()
     charging.command(Command(1, 11.0))

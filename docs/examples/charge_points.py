@@ -230,7 +230,8 @@ class _Station:
                 del self.events[0]
             self.news.clear()
             try:
-                await asyncio.wait_for(self.news.wait(), 20 / self.clock.speed)
+                async with asyncio.timeout(20 / self.clock.speed):
+                    await self.news.wait()
             except TimeoutError:
                 now = self.clock.now()
                 if self.session is not None and now > self.changed_at + self.model.reaction:

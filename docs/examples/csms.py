@@ -22,6 +22,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -152,11 +153,9 @@ class Csms:
                 )
                 self.charging[command.station].command(command)
                 self.counts["command"] += 1
-            try:
-                wait = min(plan.wake_at - now, 60.0) / self.clock.speed
-                await asyncio.wait_for(self.news.wait(), max(wait, 0.001))
-            except TimeoutError:
-                pass
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(plan.wake_at - now, 60.0) / self.clock.speed):
+                    await self.news.wait()
         raise self.failure
 
     def tell(self, outcome: Outcome) -> None:
@@ -197,17 +196,22 @@ class Csms:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             connection.transport.abort()
+            if self.connections.get(station) is connection:
+                self.gone(station)
             for task in tasks:
                 task.cancel()
             for outcome in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(outcome, Exception) and not isinstance(outcome, GONE):
                     self.failure = outcome
-            if self.connections.get(station) is connection and not self.is_over:
-                del self.connections[station]
-                self.note("offline", station)
-                self.dispatcher.offline(station, self.clock.now())
-                self.counts["lost connection"] += 1
-                self.news.set()
+
+    def gone(self, station: str) -> None:
+        del self.connections[station]
+        self.charging[station].disconnected()
+        if not self.is_over:
+            self.note("offline", station)
+            self.dispatcher.offline(station, self.clock.now())
+            self.counts["lost connection"] += 1
+            self.news.set()
 
     def booted(self, station: str) -> None:
         self.note("boot", station)

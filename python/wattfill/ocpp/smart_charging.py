@@ -230,6 +230,7 @@ class SmartCharging:
         if self._step is not None:
             self._lost(self._step)
         self._is_connected = False
+        self._work.set()
 
     def booted(self) -> None:
         """Note a BootNotification: what was installed may be gone, and is installed again."""
@@ -360,8 +361,8 @@ class SmartCharging:
             Takes each outcome.
 
         Close the connection when it ends. It raises what `call` raised, but for call errors and
-        time-outs; cancel it when the connection is closed. It also ends when it is called for a
-        newer connection.
+        time-outs. When the connection is closed, call `disconnected` and cancel it; what was
+        called for a newer connection ends it as well.
 
         """
         self.connected()
