@@ -43,7 +43,7 @@ def most_drawn(out):
 def test_20_charge_points_never_draw_more_than_they_share(runs):
     status, out, err, _ = runs["safe"]
 
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, ""), out
     assert 0 < most_drawn(out) <= 66
     assert "\nSafe: in " in out
 

@@ -95,7 +95,7 @@ class Csms:
         self.failure: Exception | None = None
         self.log: list[dict[str, Any]] = []
         self.registry.create_group("Garage", CAPACITY, id="garage")
-        self.note("group", group="garage", maximum_capacity=CAPACITY)
+        self.note(clock.now(), "group", group="garage", maximum_capacity=CAPACITY)
         for model in models:
             self.add(model)
         self.dispatcher: Any = (
@@ -120,6 +120,7 @@ class Csms:
         connector = Connector("1", model.rating, least, fallback=model.fallback)
         self.registry.add_charge_station("garage", model.id, [connector])
         self.note(
+            self.clock.now(),
             "connector",
             model.id,
             group="garage",
@@ -127,13 +128,16 @@ class Csms:
             floor=model.fallback,
         )
 
-    def note(self, kind: str, station: str | None = None, /, **what: Any) -> None:
-        """Write down for `check_history` what is known, before it is acted upon."""
+    def note(self, now: float, kind: str, station: str | None = None, /, **what: Any) -> None:
+        """Write down for `check_history` what is known, before it is acted upon.
+
+        The dispatcher is told the same time: what it sends is due by what it knows then.
+        """
         if station is not None:
             what = {"station": station, "connector": "1", **what}
             if kind in ("offline", "online", "boot"):
                 del what["connector"]
-        self.log.append({"at": self.clock.now(), "kind": kind, **what})
+        self.log.append({"at": now, "kind": kind, **what})
 
     # What may be sent
 
@@ -145,6 +149,7 @@ class Csms:
             plan = self.dispatcher.plan(now)
             for command in plan.commands:
                 self.note(
+                    now,
                     "command",
                     command.station,
                     seq=command.seq,
@@ -164,8 +169,9 @@ class Csms:
         what = {"seq": outcome.seq}
         if outcome.kind == "read-back":
             what["limit"] = outcome.limit
-        self.note(kinds[outcome.kind], outcome.station, **what)
-        outcome.tell(self.dispatcher, self.clock.now())
+        now = self.clock.now()
+        self.note(now, kinds[outcome.kind], outcome.station, **what)
+        outcome.tell(self.dispatcher, now)
         self.counts[kinds[outcome.kind]] += 1
         self.news.set()
 
@@ -181,8 +187,9 @@ class Csms:
         self.connections[station] = connection
         charging = self.charging[station]
         point = POINTS[charging.version](self, connection, ANSWER_WITHIN / self.clock.speed)
-        self.note("online", station)
-        self.dispatcher.online(station, self.clock.now())
+        now = self.clock.now()
+        self.note(now, "online", station)
+        self.dispatcher.online(station, now)
         self.news.set()
         tasks = [
             asyncio.ensure_future(point.start()),
@@ -208,13 +215,14 @@ class Csms:
         del self.connections[station]
         self.charging[station].disconnected()
         if not self.is_over:
-            self.note("offline", station)
-            self.dispatcher.offline(station, self.clock.now())
+            now = self.clock.now()
+            self.note(now, "offline", station)
+            self.dispatcher.offline(station, now)
             self.counts["lost connection"] += 1
             self.news.set()
 
     def booted(self, station: str) -> None:
-        self.note("boot", station)
+        self.note(self.clock.now(), "boot", station)
         self.charging[station].booted()
 
     def started(self, station: str, transaction_id: int | str) -> None:
@@ -238,8 +246,9 @@ class Csms:
         [value] = values[0]["sampled_value"]
         measured_at = datetime.fromisoformat(values[0]["timestamp"]) - NOON
         power, at = float(value["value"]) / 1000, measured_at.total_seconds()
-        self.note("meter", station, power=power, measured_at=at)
-        self.dispatcher.meter(station, "1", power, self.clock.now(), at)
+        now = self.clock.now()
+        self.note(now, "meter", station, power=power, measured_at=at)
+        self.dispatcher.meter(station, "1", power, now, at)
         self.news.set()
 
 
