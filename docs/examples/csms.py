@@ -363,7 +363,7 @@ def picture(csms: Csms, models: list[Model]) -> str:
         mark = "!" if model.id not in csms.connections else "+" if model.id in waiting else " "
         shown = f"{power:5.2f}" if power or model.id in busy else "    -"
         cells.append(f"{model.id} {shown}{mark}")
-    rows = ["   " + "  ".join(cells[i : i + 5]) for i in range(0, len(cells), 5)]
+    rows = ["   " + "  ".join(cells[i : i + 5]).rstrip() for i in range(0, len(cells), 5)]
     head = f"{csms.clock.now():4.0f} s  {committed.groups['garage']:6.2f} kW may be in force"
     return "\n".join([f"{head}, {len(busy)} vehicles", *rows])
 
