@@ -102,7 +102,7 @@ class _Station:
         """Begin as it came out of the factory."""
         self.must_boot = True
         self.default, self.maximum = self.model.fallback, math.inf
-        self.granted, self.valid_to = math.inf, -math.inf
+        self.granted, self.valid_to, self.max_offline = math.inf, -math.inf, math.inf
         self.note()
 
     # What is in force
@@ -135,6 +135,7 @@ class _Station:
             if self.session is None or profile["transaction_id"] != self.session["id"]:
                 return "Rejected"
             self.granted, self.valid_to = kw, math.inf
+            self.max_offline = profile.get("max_offline_duration", math.inf)
             if "valid_to" in profile:
                 valid_to = datetime.fromisoformat(profile["valid_to"]) - NOON
                 self.valid_to = valid_to.total_seconds() - self.model.clock_error
@@ -204,8 +205,12 @@ class _Station:
                     await self.serve(POINTS[self.model.version](self, socket), socket)
             except GONE:
                 pass
-            away = (5, 60) if self.model.manners == "flaky" else (1, 5)
-            await self.clock.sleep(self.random.uniform(*away))
+            away = self.random.uniform(*((5, 60) if self.model.manners == "flaky" else (1, 5)))
+            if away > self.max_offline:
+                await self.clock.sleep(self.max_offline)
+                self.clear()
+                away -= self.max_offline
+            await self.clock.sleep(away)
 
     async def serve(self, point: Any, socket: Any) -> None:
         """Answer and report until the connection is lost."""

@@ -115,7 +115,7 @@ class Csms:
             {"1": Evse(supply, fallback=model.fallback, minimum=least)},
             clock=Clock(0.0, NOON),
             maximum=model.rating,
-            max_offline=60 if model.version == "2.1" else None,
+            max_offline=30 if model.version == "2.1" else None,
         )
         connector = Connector("1", model.rating, least, fallback=model.fallback)
         self.registry.add_charge_station("garage", model.id, [connector])
@@ -347,8 +347,8 @@ def site(seed: str) -> list[Model]:
 
 async def watch(csms: Csms, models: list[Model], every: float) -> None:
     """Print now and then what each charge point may draw."""
-    while True:
-        await csms.clock.sleep(every - csms.clock.now() % every)
+    for i in count(1):
+        await csms.clock.sleep(i * every - csms.clock.now())
         print(picture(csms, models), flush=True)
 
 
