@@ -123,14 +123,21 @@ def test_amperes_are_cut_off_in_decimals_not_in_doubles():
 
 
 @lru_cache(maxsize=2)
-def periods(unit):
-    """Return a period for each limit in tenths, 0 to 40 A or 30,000 W, as it is read from JSON."""
+def limits(unit):
+    """Return the limits of 0, 0.1, ... 40 A or 30,000 W, as they are read from JSON."""
     supply = Supply(unit, voltage=230, phases=1)
     kw_per_tenth, most = (Fraction(23, 1000), 40) if unit == "A" else (Fraction(1, 10**4), 30_000)
-    limits = [supply.limit(float(tenths * kw_per_tenth)) for tenths in range(10 * most + 1)]
-    made = [{"startPeriod": i, "limit": limit} for i, limit in enumerate(limits)]
+    made = [supply.limit(float(tenths * kw_per_tenth)) for tenths in range(10 * most + 1)]
     # In decimals, as the library reads what it sends before it holds it to the schema.
     return json.loads(json.dumps(made), parse_float=Decimal)
+
+
+def schema_of_limit(validator, version):
+    if version != "1.6":
+        return validator.schema["definitions"]["ChargingSchedulePeriodType"]["properties"]["limit"]
+    profile = validator.schema["properties"]["csChargingProfiles"]
+    schedule = profile["properties"]["chargingSchedule"]
+    return schedule["properties"]["chargingSchedulePeriod"]["items"]["properties"]["limit"]
 
 
 def schedules(request):
@@ -143,14 +150,32 @@ def schedules(request):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_limit_in_tenths_is_valid_by_the_schema(version, unit, n):
     validator = get_validator(2, "SetChargingProfile", version, parse_float=Decimal)
+    of_limit = validator.evolve(schema=schema_of_limit(validator, version))
+
+    assert [10 * limit for limit in limits(unit)] == list(range(n))
+    assert all(map(of_limit.is_valid, limits(unit)))
+
+
+@pytest.mark.parametrize("unit", ["A", "W"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_requests_of_many_limits_are_valid_by_the_schema(version, unit):
+    validator = get_validator(2, "SetChargingProfile", version, parse_float=Decimal)
     request = payload(set_profile(version, grant(version, supply=Supply(unit))))
     [schedule] = schedules(request)
+    some = limits(unit)[:: 1 if unit == "A" else 37]
 
-    assert [10 * period["limit"] for period in periods(unit)] == list(range(n))
-    # A whole request, of as many periods as may be in one.
-    for start in range(0, n, 1024):
-        schedule["chargingSchedulePeriod"] = periods(unit)[start : start + 1024]
+    for start in range(0, len(some), 1024):
+        schedule["chargingSchedulePeriod"] = [
+            {"startPeriod": i, "limit": limit} for i, limit in enumerate(some[start : start + 1024])
+        ]
         validator.validate(request)
+
+
+@pytest.mark.parametrize("limit", [Decimal("0.05"), Decimal("16.01"), Decimal("4140.11")])
+def test_the_schema_of_ocpp_1_6_takes_one_decimal(limit):
+    validator = get_validator(2, "SetChargingProfile", "1.6", parse_float=Decimal)
+
+    assert not validator.evolve(schema=schema_of_limit(validator, "1.6")).is_valid(limit)
 
 
 @pytest.mark.parametrize("unit", ["A", "W"])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil, floor
 from typing import Literal
 
@@ -156,6 +157,7 @@ class Clock:
         return self.utc + timedelta(seconds=t - self.now)
 
 
+@lru_cache(maxsize=1024)
 def _decimal(x: float) -> Fraction:
     """Return the decimal that was written: 4.14 kW are 4140 W."""
     return Fraction(repr(x))
