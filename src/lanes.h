@@ -351,6 +351,7 @@ ALWAYS_INLINE lanes whole_above(lanes x)
     return n + (n < x ? 1.0 : 0.0);
 }
 #endif
+ALWAYS_INLINE lanes add_product(lanes sum, lanes x, lanes y) { return sum + x * y; }
 ALWAYS_INLINE flags is_above(lanes x, lanes y) { return x > y; }
 ALWAYS_INLINE flags is_same(lanes x, lanes y) { return x == y; }
 ALWAYS_INLINE flags both(flags f, flags g) { return f & g; }
