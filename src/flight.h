@@ -272,7 +272,7 @@ ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, con
         if (has & STEPS && level < INFINITY && left >= 1.0)
             used[j] += hand_out(b, &p, i, level, left);
         p.n = b->offsets[g + 1] - i;
-        row_out(b, in, by, has, &p, i, level);
+        if (!(has & LATER)) row_out(b, in, by, has, &p, i, level);
         if (b->reason) explain(b, &p, g, level);
         b->level[g] = level;
         b->used[g] = used[j];
