@@ -232,7 +232,7 @@ MOVES = re.compile(r"v(mov\w+|broadcast\w+)")
 
 
 def ports(folder: Path) -> None:
-    """Print what the instructions of each inner loop are, and what four connectors take at least."""
+    """Print what each inner loop is made of, and what four connectors take at least."""
     text = folder / "loops.s"
     run(
         os.environ.get("CC", "gcc"), "-S", "-O3", "-std=gnu11", "-march=x86-64-v3", "-DNDEBUG",
