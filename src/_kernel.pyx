@@ -67,9 +67,9 @@ cdef enum:
     LEAST_PART = 4096
     # Connectors of a group whose powers are not written before all of its bounds were looked at.
     LATE = 1024
-    # Connectors of a group, on average: with fewer it costs more to keep what is found for groups
-    # than to look at bounds first.
-    NOT_TINY = 16
+    # Connectors of a group, on average: with fewer, to write powers in a pass of their own takes
+    # longer than to look at bounds first.
+    NOT_TINY = 32
     # Doubles of scratch on the stack: enough for a small batch, which malloc would slow down.
     SMALL_SCRATCH = 2048
     N_FOUND = 4     # numbers that are known of a group: level, usable, used, needed
@@ -253,7 +253,32 @@ cdef int64_t run(
     const wattfill_batch *batch, Pass first, Pass then, int64_t n_threads
 ) noexcept nogil:
     """Do one pass or two, by several threads if there are as many parts."""
-    cdef double small[SMALL_SCRATCH]
+    if first != LEVELS and is_small(batch):
+        return run_small(batch, first == LOOK, first == SOLVE or then == SOLVE)
+    return run_large(batch, first, then, n_threads)
+
+
+cdef inline bint is_small(const wattfill_batch *batch) noexcept nogil:
+    """Whether scratch on the stack is enough, and one thread, for a call that costs little else."""
+    return (
+        batch.n_connectors <= LEAST_SHARE
+        and wattfill_scratch_size(batch) <= SMALL_SCRATCH * sizeof(double)
+    )
+
+
+cdef int64_t run_small(const wattfill_batch *batch, bint looks, bint solves) noexcept nogil:
+    cdef double scratch[SMALL_SCRATCH]
+    cdef int64_t malformed = -1
+    if looks:
+        malformed = wattfill_first_malformed(batch.n_connectors, batch.minimum, batch.maximum)
+    if solves and malformed < 0:
+        malformed = wattfill_solve(batch, 0, batch.n_groups, scratch)
+    return malformed
+
+
+cdef int64_t run_large(
+    const wattfill_batch *batch, Pass first, Pass then, int64_t n_threads
+) noexcept nogil:
     cdef Crew crew
     cdef size_t size = 0
     cdef int64_t n = batch.n_connectors, n_groups = batch.n_groups, least = LEAST_LOOK
@@ -269,7 +294,7 @@ cdef int64_t run(
     size = crew.n_threads * crew.scratch_size
     if first == LEVELS:
         size += N_FOUND * n_groups * sizeof(double)
-    crew.scratch = <char *> small if size <= sizeof(small) else <char *> PyMem_RawMalloc(size)
+    crew.scratch = <char *> PyMem_RawMalloc(size)
     if crew.scratch == NULL:
         return NO_MEMORY
     if first == LEVELS:
@@ -286,8 +311,7 @@ cdef int64_t run(
         work_alone(&crew)
     else:
         work_side_by_side(&crew)
-    if crew.scratch != <char *> small:
-        PyMem_RawFree(crew.scratch)
+    PyMem_RawFree(crew.scratch)
     return crew.malformed
 
 
@@ -303,7 +327,11 @@ cdef int64_t solve_sound(const wattfill_batch *batch, int64_t n_threads) noexcep
     cdef wattfill_batch sound = batch[0]
     cdef double level = 0.0, usable = 0.0, used = 0.0, needed = 0.0
     cdef int64_t malformed
-    if 1 < batch.n_groups <= batch.n_connectors // NOT_TINY and wattfill_parts_work(batch):
+    if (
+        batch.n_connectors > LATE
+        and 1 < batch.n_groups <= batch.n_connectors // NOT_TINY
+        and wattfill_parts_work(batch)
+    ):
         return run(batch, LEVELS, POWERS, n_threads)
     if batch.n_groups != 1 or batch.n_connectors <= LATE or batch.reason != NULL:
         sound.checked = 1       # by the time that it is solved

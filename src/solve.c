@@ -401,40 +401,40 @@ static int64_t solve_forest(tree *t, int64_t start, int64_t stop)
     return -1;
 }
 
-/* A tree of the batch, with the scratch that it needs. */
-static tree tree_of(const wattfill_batch *b, void *scratch)
+/* Part the scratch among the arrays of a tree. */
+ALWAYS_INLINE void set_up(tree *t, const wattfill_batch *b, void *scratch)
 {
     int64_t n = b->most_connectors + WATTFILL_SLACK;
     double *numbers = scratch;
-    tree t = {.batch = b, .in = grid_of(b->per_unit, b->step)};
-    t.by = !b->weight ? EQUAL : b->step > 0.0 ? WEBSTER : WEIGHTED;
-    t.has = b->step > 0.0 ? STEPS | GAPS : GAPS;
-    t.minimum = numbers;
-    t.maximum = t.minimum + n;
-    t.usable = t.maximum + n;
-    t.wanted = t.usable + b->most_groups;
-    t.begin = (int64_t *)(t.wanted + b->most_groups);
-    t.origin = t.begin + b->most_groups + 1;
-    t.owner = t.origin + n;
-    t.line = t.owner + n;
-    t.spare = t.line + n;
-    /* What follows is there when it is needed, as wattfill_scratch_size has it. */
+    *t = (tree){.batch = b, .in = grid_of(b->per_unit, b->step)};
+    t->by = !b->weight ? EQUAL : b->step > 0.0 ? WEBSTER : WEIGHTED;
+    t->has = b->step > 0.0 ? STEPS | GAPS : GAPS;
+    t->minimum = numbers;
+    t->maximum = t->minimum + n;
+    t->usable = t->maximum + n;
+    t->wanted = t->usable + b->most_groups;
+    t->begin = (int64_t *)(t->wanted + b->most_groups);
+    t->origin = t->begin + b->most_groups + 1;
+    t->owner = t->origin + n;
+    t->line = t->owner + n;
+    t->spare = t->line + n;
+    /* What follows is there when it is needed, as wattfill_scratch_size has it-> */
     int in_line = b->priority || b->step > 0.0;
-    double *more = (double *)(t.spare + n);
-    t.weight = b->weight ? more : NULL;
+    double *more = (double *)(t->spare + n);
+    t->weight = b->weight ? more : NULL;
     more += b->weight ? n : 0;
     /* Otherwise nobody asks for the maximums that connectors had. */
-    t.power = b->reason || in_line ? more : t.maximum;
-    t.low = more + n;
-    t.high = t.low + n;
-    t.heavy = t.high + n;
-    return t;
+    t->power = b->reason || in_line ? more : t->maximum;
+    t->low = more + n;
+    t->high = t->low + n;
+    t->heavy = t->high + n;
 }
 
 int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t stop,
                                   void *scratch)
 {
-    tree t = tree_of(b, scratch);
+    tree t;
+    set_up(&t, b, scratch);
     int in_line = b->priority || b->step > 0.0, unlike = b->weight || in_line;
     if (b->order || t.by == WEBSTER || (unlike && b->reason)) return solve_forest(&t, start, stop);
     if (t.by == WEIGHTED) return b->active    ? solve_flat(&t, WEIGHTED, GAPS, start, stop)
@@ -450,13 +450,15 @@ int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_
 int64_t AT_LEVEL(wattfill_levels_)(const wattfill_batch *b, int64_t start, int64_t stop,
                                    void *scratch)
 {
-    tree t = tree_of(b, scratch);
+    tree t;
+    set_up(&t, b, scratch);
     return solve_flat(&t, EQUAL, LATER, start, stop);
 }
 
 void AT_LEVEL(wattfill_powers_)(const wattfill_batch *b, int64_t start, int64_t stop, void *scratch)
 {
-    tree t = tree_of(b, scratch);
+    tree t;
+    set_up(&t, b, scratch);
     rows_out(b, &t.in, start, stop);
     for (int64_t g = start; g < stop; ++g)
         if (isnan(b->level[g])) solve_tree(&t, g);
