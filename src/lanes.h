@@ -132,8 +132,8 @@ ALWAYS_INLINE int is_unlike(lanes so_far)
     __m512i i = _mm512_castpd_si512(so_far);
     return _mm512_test_epi64_mask(i, i) != 0;
 }
-/* Less than 0 where 0 <= low <= high is not so, or was not so far; NaN does not count, and whatever is
- * negative may be -0. */
+/* Negative where 0 <= low <= high is not so, or was not so far; NaN does not count, and what is
+ * negative may be a low of -0. */
 ALWAYS_INLINE lanes unordered(lanes so_far, lanes low, lanes high)
 {
     lanes width = _mm512_fmadd_pd(low, _mm512_set1_pd(-1.0), high);
@@ -289,8 +289,8 @@ ALWAYS_INLINE int is_unlike(lanes so_far)
     __m256i i = _mm256_castpd_si256(so_far);
     return !_mm256_testz_si256(i, i);
 }
-/* The bits of doubles that are not negative are in the order of the doubles, and there are four units
- * for integers to the two that compare doubles. */
+/* The bits of doubles that are not negative are in the order of the doubles, and four units calculate
+ * with integers where two compare doubles. */
 ALWAYS_INLINE lanes unordered(lanes so_far, lanes low, lanes high)
 {
     __m256i i = _mm256_castpd_si256(low), j = _mm256_castpd_si256(high);

@@ -159,8 +159,8 @@ ALWAYS_INLINE void row_out(const wattfill_batch *b, const grid *in, rule by, con
 #undef OUT
 }
 
-/* The powers of n connectors from index i on at a level, from the bounds as they were given; written
- * from `to` on. */
+/* The powers of n connectors from index i on at a level, from the bounds as they were given;
+ * written from `to` on. */
 APART void powers_to(const wattfill_batch *b, const grid *by, int64_t i, int64_t n, double level,
                      double *to)
 {
