@@ -365,7 +365,8 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
         doubts d = no_doubts();
         int64_t n_waiting = 0, n_others;
         take_capacities(b, &in, at, end - at, budget);
-        if (LANES > 1 && by == EQUAL && (has & ~(CHECKED | LATER)) == PLAIN && !b->priority && !b->reason)
+        int plain = by == EQUAL && (has & ~(CHECKED | LATER)) == PLAIN && !b->priority;
+        if (LANES > 1 && plain && !b->reason)
             n_others = solve_tiny(b, &in, has, at, end, budget, others, waiting, &n_waiting, &d);
         else
             for (n_others = 0; n_others < end - at; ++n_others) others[n_others] = at + n_others;
@@ -373,7 +374,8 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
             int64_t g = others[k], n = b->offsets[g + 1] - b->offsets[g];
             if (n <= SMALL && is_small(&in, budget[g - at]))
                 take_off(b, &in, by, has, &f, g, budget[g - at], &d);
-            else if (by != EQUAL || has & STEPS || b->priority || !solve_one(t, has & LATER, g, budget[g - at]))
+            else if (by != EQUAL || has & STEPS || b->priority ||
+                     !solve_one(t, has & LATER, g, budget[g - at]))
                 waiting[n_waiting++] = g;
             if (f.n == IN_FLIGHT || k == n_others - 1)
                 n_waiting += land(b, &in, by, has, &f, waiting + n_waiting);
