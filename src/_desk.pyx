@@ -168,7 +168,8 @@ cdef class Account:
         """How long a limit of at least this size may be in force in any case."""
         cdef double latest = at
         cdef Py_ssize_t i
-        if limit <= self.fallback or not self.known:
+        # Of what is forgotten, the next command that is confirmed proves all dead: if they keep order.
+        if limit <= self.fallback or (self.ordered and not self.known):
             return INFINITY
         if self.confirmed_limit >= limit and self.confirmed_until > latest:
             latest = self.confirmed_until
@@ -367,6 +368,24 @@ cdef class Plug(Account):
         self.unanswered_since = self.wanted_since = self.wake_at = INFINITY
         self.over_since = self.low_since = self.released_at = INFINITY
 
+    def come_back(self, int64_t fallback, int64_t rating, bint ordered, double at):
+        """Be a connector of which nothing is known, but that what was sent may still arrive.
+
+        It goes on with its numbers, so that answers from before tell nothing of what is sent now.
+        """
+        self.fallback, self.rating, self.ordered = fallback, rating, ordered
+        self.known = self.disobeys = False
+        self.offline = self.silent = self.refuses = False
+        self.newest_limit = self.ceiling = self.session = -1
+        self.tried_at = self.raised_at = -INFINITY
+        self.unanswered_since = self.wanted_since = self.wake_at = INFINITY
+        self.over_since = self.low_since = self.released_at = INFINITY
+        self.target = 0
+        self.confirmed_limit = -1
+        self.settling.n = 0
+        self.in_force = 0
+        self.recount(at, 0.0)
+
     @property
     def held(self):
         """Whether it cannot be told what to do, so that others are planned around it."""
@@ -411,6 +430,7 @@ cdef class Desk:
     cdef public double now
     cdef public int64_t epoch
     cdef public bint writes                 # there is a journal
+    cdef public bint has_epoch              # nobody else sends the same numbers
     cdef public bint is_mute                # it could not be written, so that nothing is raised
     cdef public list records                # to be written next
     cdef public dict todo                   # connectors to look at in the next plan
@@ -425,6 +445,7 @@ cdef class Desk:
         double probe_after, int64_t smallest_change, double smallest_share,
     ):
         self.registry = registry
+        self.has_epoch = True
         self.skew = skew
         self.lag = lag
         self.retry = retry
@@ -448,6 +469,8 @@ cdef class Desk:
         cdef Plug plug
         cdef Draft draft
         cdef Site site
+        if not self.has_epoch:
+            return drafts
         todo, self.todo = self.todo, {}
         for plug in todo:
             self.attend(plug, drafts)
@@ -707,10 +730,11 @@ cdef class Desk:
                     soonest = sooner(self.renew_at(plug), soonest, at)
                 if plug.target > plug.newest_limit:
                     soonest = sooner(plug.raised_at + self.between, soonest, at)
-        if soonest < plug.wake_at:
+        if soonest != plug.wake_at:
             plug.wake_at = soonest
-            self.n_wakes += 1
-            heappush(self.wakes, (soonest, self.n_wakes, plug))
+            if soonest < INFINITY:
+                self.n_wakes += 1
+                heappush(self.wakes, (soonest, self.n_wakes, plug))
         return 0
 
     def next_wake(self):

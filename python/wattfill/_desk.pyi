@@ -89,6 +89,7 @@ class Plug(Account):
     def __init__(
         self, key: Key, fallback: int, rating: int, lease: float, ordered: bool
     ) -> None: ...
+    def come_back(self, fallback: int, rating: int, ordered: bool, at: float) -> None: ...
     @property
     def held(self) -> bool: ...
 
@@ -106,6 +107,7 @@ class Desk:
     now: float
     epoch: int
     writes: bool
+    has_epoch: bool
     is_mute: bool
     records: list[str]
     todo: dict[Plug, None]

@@ -86,6 +86,11 @@ class Dispatcher:
         seconds is planned with this much more than its draw; see `meter`.
     probe_after : float
         Seconds after which it is offered its full share again, to see whether it takes it.
+    epoch : int
+        What the numbers of commands begin with, below 2**31. A journal sees to it that it rises
+        with every start. Without one it is yours to raise, unless no command from before can
+        arrive any more, and no answer to one: two commands with the same number are not to be told
+        apart.
 
     Raises
     ------
@@ -145,6 +150,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         release_after: float = 300.0,
         release_margin: float = 1.0,
         probe_after: float = 1800.0,
+        epoch: int = 0,
     ) -> None:
         if not isinstance(registry, Registry):
             raise InputTypeError(f"registry must be a Registry, got {type(registry).__name__}")
@@ -167,6 +173,9 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 "smallest_share", smallest_share, "finite and at least 0"
             ),
         )
+        if not 0 <= _validate.whole_number("epoch", epoch) < 2**31:
+            raise InputError(f"epoch must be within 0..2**31 - 1, got {epoch!r}")
+        desk.epoch = epoch
         desk.now = registry.clock
         desk.writes = journal is not None
         self._registry = registry
@@ -176,6 +185,8 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         self._is_recovered = False
         """Whether no time was told since what the journal tells of."""
         self._plugs: dict[Key, Plug] = {}
+        self._gone: dict[Key, Plug] = {}
+        """Those that were removed: what was sent there may still arrive."""
         self._sites: dict[str, Site] = {}
         """By the id of the root."""
         self._forest = Forest()
@@ -184,6 +195,9 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         # What was accepted once is steered on, also if the capacity has fallen since.
         registry._attach_dispatcher(fit=not self._plugs)
         self._look(None)
+        for plug in [plug for plug in self._plugs.values() if plug.site is None]:
+            self._remove(plug)
+        self._write()
 
     def __repr__(self) -> str:
         return f"<Dispatcher of {self._registry!r}>"
@@ -221,7 +235,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             plug.lease, plug.ordered = _lease(manner[0]), ordered
             self._note_plug(plug)
             self._desk.todo[plug] = None
-        self._write()
+        self._write(sync=True)
 
     # What may be sent
 
@@ -647,12 +661,20 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                     self._remove(plug)
 
     def _remove(self, plug: Plug) -> None:
-        del self._plugs[plug.key]
+        self._gone[plug.key] = self._plugs.pop(plug.key)
         self._desk.todo.pop(plug, None)
         self._desk.released.pop(plug, None)
         plug.wake_at = math.inf
         self._registry._set_terms(plug.key, None)
         self._note("remove", *plug.key)
+
+    def _comes(self, key: Key, fallback: int, rating: int, ordered: bool) -> Plug:
+        """Return a connector that is new, or comes back and may be any that was there before."""
+        plug = self._gone.pop(key, None)
+        if plug is None:
+            return self._Plug(key, fallback, rating, math.inf, ordered)
+        plug.come_back(fallback, rating, ordered, self._desk.now)
+        return plug
 
     def _take(self, root: str, answer: Answer) -> None:
         """Take up what one tree of groups is to have."""
@@ -695,7 +717,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             lease, ordered = self._manners.get(key[0], self._manner)
             plug = self._plugs.get(key)
             if plug is None:
-                plug = self._plugs[key] = self._Plug(key, fallback, rating, _lease(lease), ordered)
+                plug = self._plugs[key] = self._comes(key, fallback, rating, ordered)
                 self._note_plug(plug)
             elif (plug.fallback, plug.rating, plug.ordered) != (fallback, rating, ordered):
                 plug.fallback, plug.rating, plug.ordered = fallback, rating, ordered
@@ -747,7 +769,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             return False
         self._n_records = len(records) if replace else self._n_records + len(records)
         if self._journal_error is not None:
-            self._journal_error, desk.is_mute = None, False
+            self._journal_error, desk.is_mute, desk.has_epoch = None, False, True
             desk.stirred.update(dict.fromkeys(self._sites.values()))
         return True
 
@@ -757,8 +779,9 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         head: list[list[object]] = [["epoch", desk.now, desk.epoch, desk.lag]]
         head += [["station", desk.now, station, *way] for station, way in self._manners.items()]
         return [json.dumps(record) for record in head] + [
-            json.dumps(["state", desk.now, *plug.key, plug.state()])
-            for plug in self._plugs.values()
+            json.dumps([kind, desk.now, *plug.key, plug.state()])
+            for kind, plugs in (("state", self._plugs), ("gone", self._gone))
+            for plug in plugs.values()
         ]
 
     def _recover(self, journal: Journal) -> None:
@@ -774,16 +797,16 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 ) from None
             self._n_records = number
         reader.finish()
-        self._plugs, self._manners = reader.plugs, reader.manners
+        self._plugs, self._gone, self._manners = reader.plugs, reader.gone, reader.manners
         desk = self._desk
-        desk.epoch = reader.epoch + 1
+        desk.epoch = max(reader.epoch + 1, desk.epoch)
         if reader.now > -math.inf:
             desk.now, self._is_recovered = reader.now, True
         for plug in self._plugs.values():
             if plug.newest_seq > plug.confirmed_seq:
                 plug.unanswered_since = desk.now
         self._note("epoch", desk.epoch, desk.lag)
-        self._write(sync=True)
+        desk.has_epoch = self._write(sync=True)
 
 
 class _Reader:
@@ -792,6 +815,7 @@ class _Reader:
     def __init__(self, plug: type[Plug]) -> None:
         self._Plug = plug
         self.plugs: dict[Key, Plug] = {}
+        self.gone: dict[Key, Plug] = {}
         self.manners: dict[str, tuple[float | None, bool]] = {}
         self.epoch = 0
         self.lag = 0.0
@@ -812,15 +836,22 @@ class _Reader:
 
     def _take(self, kind: str, at: float, key: Key, what: list[Any]) -> None:
         plug = self.plugs.get(key)
-        if kind == "state":
-            plug = self.plugs[key] = self._Plug(key, 0, 0, math.inf, True)
+        if kind in ("state", "gone"):
+            plug = self._Plug(key, 0, 0, math.inf, True)
             plug.set_state(what[0])
+            (self.plugs if kind == "state" else self.gone)[key] = plug
             self._counted_at[plug] = at
             return
         if plug is None:
             if kind != "connector":
                 raise ValueError("there is no such connector")
-            plug = self.plugs[key] = self._Plug(key, what[0], what[1], math.inf, what[2])
+            plug = self.gone.pop(key, None)
+            if plug is None:
+                plug = self._Plug(key, what[0], what[1], math.inf, what[2])
+            else:
+                fallback, rating, ordered = what
+                plug.come_back(fallback, rating, ordered, at)
+            self.plugs[key] = plug
             self._counted_at[plug] = at
             return
         self._catch_up(plug, at)
@@ -842,7 +873,7 @@ class _Reader:
         elif kind == "disobeys":
             (plug.disobeys,) = what
         elif kind == "remove":
-            del self.plugs[key], self._counted_at[plug]
+            self.gone[key] = self.plugs.pop(key)
         else:
             raise ValueError("there is no such kind")
         plug.recount(at, self.lag)
