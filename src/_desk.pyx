@@ -319,14 +319,13 @@ cdef class Site:
     """A tree of groups, and the connectors that want more than there is room for yet."""
 
     cdef public object layout
-    cdef public list sums, plugs, targets
+    cdef public list sums, plugs
     cdef public dict blocked
 
     def __init__(self, layout):
         self.layout = layout
         self.sums = []
         self.plugs = []
-        self.targets = []
         self.blocked = {}
 
 
@@ -463,6 +462,18 @@ cdef class Desk:
 
     # What is sent
 
+    def aim(self, Site site not None, list targets not None):
+        """Note what each connector of a site is to have."""
+        cdef Plug plug
+        cdef Py_ssize_t i
+        cdef int64_t target
+        assert len(targets) == len(site.plugs)
+        for i in range(len(targets)):
+            plug, target = site.plugs[i], targets[i]
+            if target != plug.target:
+                plug.target = target
+                self.todo[plug] = None
+
     def send_due(self):
         """Take what may be sent now for sent; return the drafts."""
         cdef list drafts = []
@@ -537,6 +548,8 @@ cdef class Desk:
             if self.now < plug.tried_at + self.retry:
                 return None
             limit[0] = plug.committed if newest < 0 else min(newest, plug.committed)
+            if plug.key not in self.registry._sessions:
+                limit[0] = 0
             for s in plug.sums:
                 if s.committed > s.usable:
                     limit[0] = min(limit[0], plug.least)

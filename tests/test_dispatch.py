@@ -187,7 +187,9 @@ def test_a_meter_shows_that_the_vehicle_has_followed():
 
 
 @pytest.mark.parametrize(
-    ("power", "measured_at"), [(10.001, None), (4.0, 10.9)], ids=["above the limit", "before it"]
+    ("power", "measured_at"),
+    [(10.001, None), (4.0, 10.9), (4.0, 11.0)],
+    ids=["above the limit", "before it", "at the same time"],
 )
 def test_a_reading_that_proves_nothing_frees_nothing(power, measured_at):
     r, d = known(lag=5.0, skew=0.0)
@@ -399,6 +401,17 @@ def test_a_silent_station_that_answers_gets_its_share_again():
     d.confirm("A", "1", again.seq, 92)
 
     assert sent(d.plan(92)) == [("B", 10.0, "increase")]
+
+
+def test_a_silent_station_whose_session_ended_is_told_so():
+    r, d = known(patience=60.0, retry=30.0)
+    charging(r, d, "A")
+    r.update_session("A", "1", maximum=5)
+    d.plan(1)
+    d.plan(61)
+    r.stop_session("A", "1")
+
+    assert sent(d.plan(91)) == [("A", 0.0, "decrease")]
 
 
 def test_a_station_that_refuses_is_asked_again_later_and_planned_around():

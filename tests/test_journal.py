@@ -385,12 +385,13 @@ def test_a_file_is_open_once(path):
     FileJournal(path).close()
 
 
-def test_a_closed_journal_is_not_written_to(path):
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_closed_journal_is_not_written_to(path, replace):
     journal = FileJournal(path)
     journal.close()
 
-    with pytest.raises(JournalError, match="must be open to be written to, and it is closed"):
-        journal.write(["a"], replace=False, sync=True)
+    with pytest.raises(JournalError, match="must be open to be written to, and it is closed, or"):
+        journal.write(["a"], replace=replace, sync=True)
 
 
 @pytest.mark.parametrize("text", ["no JSON", "[]", '["command", 1.0, "A", "1", 1, 1, 1]', "{}"])

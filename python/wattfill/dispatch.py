@@ -579,7 +579,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         if draw <= plug.in_force + _tolerance(plug.in_force) and not plug.disobeys:
             plug.over_since = math.inf
             settles_at = plug.settles_at
-            if draw <= plug.in_force and settles_at and at >= settles_at - self._desk.lag:
+            if draw <= plug.in_force and settles_at and at > settles_at - self._desk.lag:
                 plug.is_settled()
                 self._note("settled", *plug.key)
                 self._settle(plug)
@@ -688,13 +688,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                     s.take(group)
                     self._desk.watch(s)
                     self._desk.stirred[site] = None
-        targets = answer.quanta()
-        if targets != site.targets:
-            for plug, target in zip(site.plugs, targets, strict=True):
-                if target != plug.target:
-                    plug.target = target
-                    self._desk.todo[plug] = None
-            site.targets = targets
+        self._desk.aim(site, answer.quanta())
 
     def _settle_in(self, layout: Layout) -> Site:
         """Take up a tree of groups as it stands now."""
@@ -733,7 +727,6 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 site.blocked[plug] = None
             self._desk.keep(plug)
             self._desk.schedule(plug, self._desk.now)
-        site.targets = [plug.target for plug in site.plugs]
         for s in site.sums:
             self._desk.watch(s)
         return site
