@@ -411,7 +411,7 @@ cdef class Draft:
 
     cdef readonly Plug plug
     cdef readonly object command
-    cdef readonly bint raises               # more is committed than before
+    cdef readonly bint raises               # more may be in force than before
     cdef readonly bint extends              # a limit may be in force that could not be, or for longer
     cdef int64_t seq, in_force, committed, newest_limit
     cdef double tried_at, raised_at, unanswered_since
@@ -498,14 +498,14 @@ cdef class Desk:
         return drafts
 
     cdef int attend(self, Plug plug, list drafts) except -1:
-        """Send what is due at a connector, or let it wait if it takes more than is committed."""
+        """Send what is due at a connector, or let it wait if it allows more than may be in force."""
         cdef bint is_due
         cdef int64_t limit = 0
         cdef Site site = plug.site
         if site is None:
             return 0
         why = self.wish(plug, &limit)
-        if why is None or limit <= plug.committed:
+        if why is None or limit <= plug.in_force:
             if plug.wanted_since < INFINITY:
                 site.blocked.pop(plug, None)
                 plug.wanted_since = INFINITY
@@ -520,14 +520,15 @@ cdef class Desk:
 
     cdef int raise_limit(self, Plug plug, list drafts) except -1:
         """Send an increase if there is room for it in every group above."""
-        cdef int64_t limit = 0
+        cdef int64_t limit = 0, more
         cdef Sum s
         why = self.wish(plug, &limit)
-        if why is not None and limit > plug.committed:
+        if why is not None and limit > plug.in_force:
             if self.is_mute:
                 return 0
+            more = max(limit - plug.committed, 0)
             for s in plug.sums:
-                if s.committed - plug.committed + limit > s.usable:
+                if s.committed + more > s.usable:
                     return 0
         del plug.site.blocked[plug]
         plug.wanted_since = INFINITY
@@ -597,7 +598,7 @@ cdef class Desk:
             expires = known_until - self.skew
         draft = Draft.__new__(Draft)
         draft.plug = plug
-        draft.raises = limit > plug.committed
+        draft.raises = limit > plug.in_force
         draft.extends = extends
         draft.seq = seq
         draft.in_force, draft.committed = plug.in_force, plug.committed

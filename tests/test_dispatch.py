@@ -266,6 +266,19 @@ def test_a_limit_between_two_outstanding_ones_raises_nothing():
     assert sent(d.plan(2)) == [("A", 12.0, "increase")]
 
 
+def test_what_still_settles_is_no_room_while_a_group_is_above():
+    # The vehicle at A goes from 20 to 5 kW; until it has, 12 kW would add nothing to what counts.
+    r, d = known(20, n=2, lag=5.0)
+    charging(r, d, "A")
+    r.update_session("A", "1", maximum=5)
+    confirm(d, d.plan(10), 10)
+    r.update_group("yard", maximum_capacity=15)
+    r.update_session("A", "1", maximum=12)
+
+    assert d.plan(11).commands == ()
+    assert sent(d.plan(15)) == [("A", 12.0, "increase")]
+
+
 def test_after_a_capacity_fell_nothing_is_raised_before_it_is_kept():
     r, d = known(20, n=2)
     charging(r, d, "A", "B")
