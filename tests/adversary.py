@@ -79,6 +79,7 @@ class Outlet(Station):
     def configure(self, now, floor, maximum):
         """Take other hardware; what was drawn by the old one is over."""
         self.floor, self.maximum, self.peaks = floor, maximum, []
+        self.limit = min(self.limit, maximum)
         self.last = self.in_force(now)
 
 
