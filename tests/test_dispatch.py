@@ -165,7 +165,7 @@ def test_nobody_counts_with_less_than_it_may_draw_on_its_own():
 
 def test_what_is_given_up_counts_until_the_vehicle_has_followed():
     r, d = known(lag=5.0)
-    charging(r, d, "A")
+    charging(r, d, "A", now=6)
     r.start_session("B", "1")
     confirm(d, d.plan(10), 11)
 
@@ -177,7 +177,7 @@ def test_what_is_given_up_counts_until_the_vehicle_has_followed():
 
 def test_a_meter_shows_that_the_vehicle_has_followed():
     r, d = known(lag=5.0)
-    charging(r, d, "A")
+    charging(r, d, "A", now=6)
     r.start_session("B", "1")
     confirm(d, d.plan(10), 11)
 
@@ -193,7 +193,7 @@ def test_a_meter_shows_that_the_vehicle_has_followed():
 )
 def test_a_reading_that_proves_nothing_frees_nothing(power, measured_at):
     r, d = known(lag=5.0, skew=0.0)
-    charging(r, d, "A")
+    charging(r, d, "A", now=6)
     r.start_session("B", "1")
     confirm(d, d.plan(10), 11)
 
@@ -269,7 +269,7 @@ def test_a_limit_between_two_outstanding_ones_raises_nothing():
 def test_what_still_settles_is_no_room_while_a_group_is_above():
     # The vehicle at A goes from 20 to 5 kW; until it has, 12 kW would add nothing to what counts.
     r, d = known(20, n=2, lag=5.0)
-    charging(r, d, "A")
+    charging(r, d, "A", now=6)
     r.update_session("A", "1", maximum=5)
     confirm(d, d.plan(10), 10)
     r.update_group("yard", maximum_capacity=15)
@@ -727,7 +727,7 @@ def test_nobody_gets_less_than_what_sustains_a_session():
 
 def test_what_an_increase_waits_for_is_told_in_words():
     r, d = known(lag=5.0)
-    charging(r, d, "A")
+    charging(r, d, "A", now=6)
     r.start_session("B", "1")
     plan = d.plan(10)
 
