@@ -73,8 +73,13 @@ class Search:
         skew=0,
         clock=0,
         ordered=True,
+        told_floors=None,
+        from_receipt=False,
         extra=(),
     ):
+        told_floors = floors if told_floors is None else told_floors
+        self.from_receipt = from_receipt
+        """Whether stations let a lease begin when they get it."""
         self.n, self.outstanding = n, outstanding
         self.floors = [f * QUANTA_PER_KW for f in floors]
         self.capacity = capacity * QUANTA_PER_KW
@@ -83,13 +88,13 @@ class Search:
         self.targets = [
             t
             for t in product(range(levels + 1), repeat=n)
-            if all(x == 0 or x >= f for x, f in zip(t, floors, strict=True))
-            and sum(map(max, t, floors)) <= capacity
+            if all(x == 0 or x >= f for x, f in zip(t, told_floors, strict=True))
+            and sum(map(max, t, told_floors)) <= capacity
         ]
         self.registry = Registry()
         self.registry.create_group("g", capacity, id="g")
         self.keys = [(f"s{i}", "1") for i in range(n)]
-        for (station, _), floor in zip(self.keys, floors, strict=True):
+        for (station, _), floor in zip(self.keys, told_floors, strict=True):
             plugs = [Connector("1", levels, fallback=floor)]
             self.registry.add_charge_station("g", station, plugs)
         made = {} if plug is None else {"_Plug": plug}
@@ -100,7 +105,7 @@ class Search:
         self.make = type("Dispatcher", (dispatcher,), made)
         self.d = self.make(self.registry, **self.options)
         self.played = {}
-        self.lives = {}
+        self.numbered = {}
         self.n_transitions = self.n_pruned = self.most_drawn = self.most_rounds = 0
 
     # The dispatcher
@@ -111,7 +116,7 @@ class Search:
         plugs = [d._plugs[key] for key in self.keys]
         desk.now = 0.0
         total = 0
-        for plug, k, floor in zip(plugs, known, self.floors, strict=True):
+        for plug, k in zip(plugs, known, strict=True):
             plug.set_state(
                 {
                     "fallback": plug.fallback,
@@ -267,7 +272,8 @@ class Search:
                 there = list(outlets)
                 for i, seq, limit, expires in sent:
                     # By its own clock, which may be slow.
-                    expires = INFINITY if expires is None else expires + self.clock
+                    is_absolute = expires is not None and not self.from_receipt
+                    expires = expires + self.clock if is_absolute else INFINITY
                     there[i] = there[i]._replace(
                         on_the_way=(*there[i].on_the_way, (seq, limit, expires))
                     )
@@ -305,6 +311,8 @@ class Search:
 
     def applied(self, i, outlet, command):
         seq, limit, expires = command
+        if self.from_receipt:
+            expires = float(self.life)
         return outlet._replace(
             newest=seq,
             limit=limit,
@@ -326,42 +334,45 @@ class Search:
 
     def canonical(self, known, outlets):
         """Number commands by their order, and leave out what can have no effect."""
-        new_known, new_outlets = [], []
-        for i, (k, o) in enumerate(zip(known, outlets, strict=True)):
-            way = o.on_the_way
-            if self.ordered:
-                way = tuple(c for c in way if c[0] > o.newest)
-            answers = [seq for seq in o.answers if seq > k.confirmed[0]]
-            seqs = {o.newest, k.confirmed[0], k.newest[0], *answers}
-            seqs |= {c[0] for c in way} | {s[0] for s in k.sent}
-            number = {seq: at for at, seq in enumerate(sorted(seqs - {-1}))}
-            number[-1] = -1
-            peak = o.peak if o.peak > self.in_force(i, o) else 0
-            new_known.append(
-                k._replace(
-                    confirmed=(number[k.confirmed[0]], *k.confirmed[1:]),
-                    sent=tuple((number[s[0]], *s[1:]) for s in k.sent),
-                    newest=(number[k.newest[0]], *k.newest[1:]),
-                )
-            )
-            new_outlets.append(
-                Outlet(
-                    number[o.newest],
-                    o.limit if o.expires > 0 else 0,
-                    o.expires,
-                    o.has_fallen_back and o.expires > 0,
-                    peak,
-                    tuple(sorted((number[c[0]], *c[1:]) for c in way)),
-                    frozenset(number[seq] for seq in answers),
-                )
-            )
-        return tuple(new_known), tuple(new_outlets)
+        pairs = [self._canonical(i, k, o) for i, (k, o) in enumerate(zip(known, outlets))]
+        return tuple(k for k, _ in pairs), tuple(o for _, o in pairs)
+
+    def _canonical(self, i, k, o):
+        found = self.numbered.get((i, k, o))
+        if found is not None:
+            return found
+        way = o.on_the_way
+        if self.ordered:
+            way = tuple(c for c in way if c[0] > o.newest)
+        answers = [seq for seq in o.answers if seq > k.confirmed[0]]
+        seqs = {o.newest, k.confirmed[0], k.newest[0], *answers}
+        seqs |= {c[0] for c in way} | {s[0] for s in k.sent}
+        number = {seq: at for at, seq in enumerate(sorted(seqs - {-1}))}
+        number[-1] = -1
+        found = (
+            k._replace(
+                confirmed=(number[k.confirmed[0]], *k.confirmed[1:]),
+                sent=tuple((number[s[0]], *s[1:]) for s in k.sent),
+                newest=(number[k.newest[0]], *k.newest[1:]),
+            ),
+            Outlet(
+                number[o.newest],
+                o.limit if o.expires > 0 else 0,
+                o.expires,
+                o.has_fallen_back and o.expires > 0,
+                o.peak if o.peak > self.in_force(i, o) else 0,
+                tuple(sorted((number[c[0]], *c[1:]) for c in way)),
+                frozenset(number[seq] for seq in answers),
+            ),
+        )
+        self.numbered[i, k, o] = found
+        return found
 
     # What is asked
 
     def wrong(self, state):
         """Say which invariant a state breaks, if it breaks one."""
-        known, outlets = state
+        _, outlets = state
         draws = [self.drawn(i, outlet) for i, outlet in enumerate(outlets)]
         self.most_drawn = max(self.most_drawn, sum(draws))
         if sum(draws) > self.capacity:
