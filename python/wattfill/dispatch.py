@@ -65,7 +65,8 @@ class Dispatcher:
         the last limit for ever.
     ordered : bool
         Whether stations drop a command that is older than the newest that they received (or the
-        link keeps the order). If not, only the end of its lease proves a command dead.
+        link keeps the order). If not, only the end of its lease proves a command dead, and a
+        journal is needed to know after a restart what was sent before.
     skew : float
         Seconds by which the clock of a station may be slow: a lease counts for so much longer.
     lag : float
@@ -323,7 +324,8 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
     def reject(self, station: str, connector: str, seq: int, now: float) -> None:
         """Note that a station refused a command, and never goes by it.
 
-        Not that it did not answer, which proves nothing. Others are planned around the station
+        Not that it did not answer, which proves nothing; and the same command must not be sent
+        again by whatever carries it. Others are planned around the station
         until it accepts something; it is asked again every `retry` seconds.
 
         Raises
@@ -348,7 +350,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         ----------
         station, connector : str
         limit : float
-            kW.
+            kW: what the station would allow if nothing else held it down just now.
         now : float
             Seconds, when this became known.
         seq : int, optional
