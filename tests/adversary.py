@@ -195,7 +195,9 @@ class World:
         self.n_plans = self.n_commands = self.n_steps = 0
         self.eager = all(self.options.get(name) == x for name, x in EAGER.items())
         self.registry = Registry()
-        groups = zip(GROUPS, capacities, (None, "site", None), ("fifo", "rotate", "most"), strict=True)
+        groups = zip(
+            GROUPS, capacities, (None, "site", None), ("fifo", "rotate", "most"), strict=True
+        )
         for group, capacity, parent, policy in groups:
             self.registry.create_group(
                 group, capacity, id=group, parent=parent, policy=policy, rotation=37
@@ -222,9 +224,7 @@ class World:
 
     def here(self):
         """Return the keys of the connectors that the registry has."""
-        return [
-            (s.id, c.id) for s in self.registry.charge_stations() for c in s.connectors
-        ]
+        return [(s.id, c.id) for s in self.registry.charge_stations() for c in s.connectors]
 
     def pick(self, n):
         """Return a connector, if there is one, and what is left of the number."""
@@ -305,7 +305,10 @@ class World:
             f"{plan.commands} before {self.quiet_until} though nothing happened"
         )
         if plan.commands:
-            self.say("plan", *(f"{c.station}{c.connector} #{c.seq} {c.limit:g} kW" for c in plan.commands))
+            self.say(
+                "plan",
+                *(f"{c.station}{c.connector} #{c.seq} {c.limit:g} kW" for c in plan.commands),
+            )
         for c in plan.commands:
             key = (c.station, c.connector)
             assert c.seq > self.newest_seq.get(key, -1), self.words(f"number again: {c}")
@@ -394,7 +397,9 @@ class World:
 
     def take(self, answer):
         key, kind, *what = answer
-        if key not in self.here() or (kind == "read-back" and what[0] is None and key in self.known):
+        if key not in self.here() or (
+            kind == "read-back" and what[0] is None and key in self.known
+        ):
             return  # Without a number, only the first word says anything.
         try:
             self.tell(key, kind, *what)
@@ -598,7 +603,9 @@ class World:
             for answer in self.answers
             if answer[0] != key or answer[1] in ("confirmation", "rejection")
         ]
-        self.outlets[key].configure(self.now, quanta(plug.may_draw_untold), quanta(plug.maximum_capacity))
+        self.outlets[key].configure(
+            self.now, quanta(plug.may_draw_untold), quanta(plug.maximum_capacity)
+        )
         self.excused.add(key)
         self.log(
             "connector",
@@ -612,10 +619,14 @@ class World:
             self.known.discard(key)
             # What it was told in an earlier life may still arrive.
             for where, seq, limit, expires in self.commands:
-                if where == key and (key, seq) not in self.refused and (
-                    seq >= self.settled.get(key, -1)
-                    or not self.outlets[key].ordered
-                    or self.is_hazy
+                if (
+                    where == key
+                    and (key, seq) not in self.refused
+                    and (
+                        seq >= self.settled.get(key, -1)
+                        or not self.outlets[key].ordered
+                        or self.is_hazy
+                    )
                 ):
                     if self.is_hazy:
                         self.told_again.add((key, seq))
