@@ -347,9 +347,10 @@ class Search:
         return after._replace(peak=self.in_force(i, outlet))
 
     def canonical(self, known, outlets):
-        """Number commands by their order, and leave out what can have no effect."""
-        pairs = [self._canonical(i, k, o) for i, (k, o) in enumerate(zip(known, outlets))]
-        return tuple(k for k, _ in pairs), tuple(o for _, o in pairs)
+        """Return the state with commands numbered by their order, without what has no effect."""
+        pairs = map(self._canonical, range(self.n), known, outlets)
+        known, outlets = zip(*pairs, strict=True)
+        return known, outlets
 
     def _canonical(self, i, k, o):
         found = self.numbered.get((i, k, o))
@@ -433,17 +434,17 @@ class Search:
         for known in self.knowledge:
             for target in self.targets:
                 after = known
-                for rounds in range(MOST_ROUNDS + 1):
-                    if self.is_reached(after, target):
-                        break
+                rounds = 0
+                while not self.is_reached(after, target):
+                    rounds += 1
+                    if rounds > MOST_ROUNDS:
+                        raise AssertionError((known, target))
                     _, after = self.play(after, "plan", target)
                     for i, k in enumerate(after):
                         if k.newest[0] > k.confirmed[0]:
                             _, after = self.play(after, "confirm", i, k.newest[0])
                     _, after = self.play(after, "tick")
                     after = self.canonical(after, self.reached(after))[0]
-                else:
-                    raise AssertionError((known, target))
                 self.most_rounds = max(self.most_rounds, rounds)
 
     def reached(self, known):

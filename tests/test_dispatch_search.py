@@ -1,4 +1,4 @@
-"""In small worlds, every state that the real dispatcher can get into is safe, and none a dead end."""
+"""In small worlds, no state of the real dispatcher is unsafe, and none is a dead end."""
 
 import pytest
 from dispatch_search import SMALL, Search

@@ -138,7 +138,8 @@ def test_a_shortcut_lets_a_group_draw_too_much(name):
 
     trace = Search(*WORLD, floors, **world, **shortcut).run(counts=False)
 
-    assert trace is not None and len(trace) == steps
+    assert trace is not None
+    assert len(trace) == steps
 
 
 @pytest.mark.parametrize("name", SHORTCUTS)
