@@ -19,6 +19,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from wattfill import Connector, Dispatcher, Registry
+
 # A choice of a few, and of anything: small numbers are what shrinking leads to.
 NUMBERS = st.integers(0, 7) | st.integers(0, 2**30)
 NEWEST = st.integers(0, 3) | st.integers(0, 2**10)
@@ -186,6 +188,102 @@ class DispatchMachine(RuleBasedStateMachine):
     @rule(n=NUMBERS)
     def journal_fails_or_works(self, n):
         self.step(self.world.journal_fails, n)
+
+
+# What the machine found once, in the fewest steps
+
+
+def one_connector(journal=None, fallback=0):
+    registry = Registry()
+    registry.create_group("g", 22, id="g")
+    registry.add_charge_station("g", "A", [Connector("1", 22, fallback=fallback)])
+    return registry, Dispatcher(registry, journal, lag=0.0)
+
+
+def restarted(registry, journal):
+    registry = Registry.from_dict(registry.to_dict())
+    return registry, Dispatcher(registry, journal, lag=0.0)
+
+
+def test_numbers_go_on_when_a_connector_comes_back():
+    # The 10 kW of its first life may arrive in its second.
+    registry, d = one_connector()
+    registry.start_session("A", "1", maximum=10)
+    (first,) = d.plan(0).commands
+    registry.remove_charge_station("A")
+    d.plan(1)
+    registry.add_charge_station("g", "A", [Connector("1", 22, fallback=0)])
+
+    (second,) = d.plan(2).commands
+
+    assert second.seq > first.seq
+
+
+def test_numbers_are_never_sent_again_by_one_that_could_not_write_that_it_began():
+    journal = Memory()
+    registry, d = one_connector(journal)
+    registry.start_session("A", "1", maximum=10)
+    (c,) = d.plan(0).commands
+    d.confirm("A", "1", c.seq, 1)
+    journal.fault = "before"
+    registry, d = restarted(registry, journal)
+    registry.update_session("A", "1", maximum=5)
+    silent = d.plan(2).commands
+    journal.fault = None
+    registry, d = restarted(registry, journal)
+
+    later = d.plan(3).commands
+
+    assert not {c.seq for c in silent} & {c.seq for c in later}
+
+
+def test_what_left_without_the_journal_is_covered_whatever_is_confirmed_later():
+    # 10 kW are in force; a pause was sent, and then 10 kW again while the journal failed. After a
+    # crash, the late confirmation of the pause must not be taken for what counts.
+    journal = Memory()
+    registry, d = one_connector(journal)
+    registry.start_session("A", "1", maximum=10)
+    (c,) = d.plan(0).commands
+    d.confirm("A", "1", c.seq, 0)
+    registry.stop_session("A", "1")
+    (pause,) = d.plan(1).commands
+    journal.fault = "before"
+    registry.start_session("A", "1", maximum=10)
+    unwritten = d.plan(60).commands
+    journal.fault = None
+    registry, d = restarted(registry, journal)
+    d.confirm("A", "1", pause.seq, 61)
+
+    committed = d.committed().connectors["A", "1"]
+
+    assert committed >= max((c.limit for c in unwritten), default=0.0)
+
+
+def test_what_left_the_registry_does_not_come_back_with_the_journal():
+    journal = Memory()
+    registry, d = one_connector(journal)
+    d.plan(0)
+    registry.remove_charge_station("A")
+    live = d.committed()
+
+    _, d = restarted(registry, journal)
+
+    assert d.committed() == live
+
+
+def test_what_was_counted_is_counted_after_a_crash_though_nothing_was_sent():
+    journal = Memory()
+    registry = Registry()
+    registry.create_group("g", 22, id="g")
+    registry.add_charge_station("g", "A", [Connector("1", 22, fallback=0)])
+    d = Dispatcher(registry, journal, lag=5.0)
+    registry.update_charge_station("A", [Connector("1", 11, fallback=0)])
+    live = d.committed(0)
+
+    registry = Registry.from_dict(registry.to_dict())
+    d = Dispatcher(registry, journal, lag=5.0)
+
+    assert d.committed(0) == live
 
 
 TestDispatch = DispatchMachine.TestCase
