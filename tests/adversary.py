@@ -28,7 +28,9 @@ LEASE = 20
 """Seconds; half of it is between two renewals."""
 EAGER = {"smallest_change": 0.0, "smallest_share": 0.0, "between_increases": 0.0}
 SPACE = 1_000_000
+"""kW: what a vehicle takes that takes all."""
 MOST_WAKES = 200
+"""Times that a dispatcher may ask to be woken before all is reached."""
 
 
 def quanta(kw):
@@ -194,7 +196,6 @@ class World:
         self.hazy = set()
         """(line, group) of commands in groups that such a controller counts as above."""
         self.is_touched = True
-        self.n_plans = self.n_commands = self.n_steps = 0
         self.eager = all(self.options.get(name) == x for name, x in EAGER.items())
         self.registry = Registry()
         groups = zip(
@@ -264,7 +265,6 @@ class World:
             draws = sum(drawn[key] for key in keys)
             assert draws <= usable or draws <= total > usable, self.words(f"I3: {group}")
         self.before, self.excused = now, set()
-        self.n_steps += 1
 
     def members(self):
         """Return the connectors below each group."""
@@ -322,8 +322,6 @@ class World:
             if self.is_hazy:
                 self.hazy.update((len(self.lines), over.group) for over in plan.over)
             self.commands.append((key, c.seq, quanta(c.limit), expires.get("expires", math.inf)))
-        self.n_plans += 1
-        self.n_commands += len(plan.commands)
         after = {key: quanta(kw) for key, kw in self.d.committed(self.clock).connectors.items()}
         if plan.journal_error is not None:
             raised = [key for key in after if after[key] > before[key]]
