@@ -657,7 +657,8 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                     self._desk.stirred.pop(site, None)
                     for plug in site.plugs:
                         plug.site, plug.sums = None, ()
-            for root, answer in changed.items():
+            # In an order that is the same in every process.
+            for root, answer in sorted(changed.items()):
                 if answer is not None:
                     self._take(root, answer)
             for plug in left:
