@@ -228,7 +228,7 @@ cdef class Account:
         i = self.sent.find(number)
         if i >= 0 and number > self.confirmed_seq:
             known, until = self.sent.item[i].limit, self.sent.item[i].until
-        elif number == self.confirmed_seq:
+        elif number == self.confirmed_seq and self.confirmed_limit >= 0:
             known, until = self.confirmed_limit, self.confirmed_until
         else:
             return False

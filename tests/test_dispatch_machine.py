@@ -259,6 +259,22 @@ def test_what_left_without_the_journal_is_covered_whatever_is_confirmed_later():
     assert committed >= max((c.limit for c in unwritten), default=0.0)
 
 
+def test_a_connector_that_came_back_is_not_known_by_what_it_falls_back_to():
+    # It has 10 kW from its first life, has fallen back for now, and goes on with them later.
+    registry, d = one_connector()
+    registry.start_session("A", "1", maximum=10)
+    (c,) = d.plan(0).commands
+    d.confirm("A", "1", c.seq, 0)
+    registry.remove_charge_station("A")
+    d.plan(1)
+    registry.add_charge_station("g", "A", [Connector("1", 22, fallback=0)])
+    d.plan(2)
+
+    d.read_back("A", "1", 0, 3, seq=c.seq)
+
+    assert d.committed().connectors["A", "1"] >= 10
+
+
 def test_what_left_the_registry_does_not_come_back_with_the_journal():
     journal = Memory()
     registry, d = one_connector(journal)
