@@ -484,8 +484,13 @@ def trace_to(state, came):
 
 # Connectors, highest level, capacity, outstanding commands per connector, floors: those of the
 # model that the protocol was checked with.
-SMALL = [(2, 2, 2, 2, (0, 0)), (2, 2, 2, 2, (0, 1)), (3, 2, 2, 2, (0, 0, 0))]
-LARGE = [(2, 2, 3, 3, (1, 1)), (2, 3, 3, 3, (0, 0))]
+SMALL = [
+    (2, 2, 2, 2, (0, 0)),
+    (2, 2, 2, 2, (0, 1)),
+    (3, 2, 2, 2, (0, 0, 0)),
+    (2, 2, 3, 3, (1, 1)),
+]
+LARGE = [(2, 3, 3, 3, (0, 0))]
 
 
 def main():
