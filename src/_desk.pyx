@@ -360,7 +360,7 @@ cdef class Plug(Account):
     def __init__(self, tuple key, int64_t fallback, int64_t rating, double lease, bint ordered):
         Account.__init__(self, fallback, rating, ordered)
         self.key = key
-        self.text = dumps(key)[1:-1]
+        self.text = dumps(key).removeprefix("[").removesuffix("]")
         self.lease = lease
         self.sums = ()
         self.newest_seq = self.newest_limit = self.ceiling = self.session = -1
@@ -468,7 +468,8 @@ cdef class Desk:
         cdef Plug plug
         cdef Py_ssize_t i
         cdef int64_t target
-        assert len(targets) == len(site.plugs)
+        if len(targets) != len(site.plugs):
+            raise ValueError(f"targets must be {len(site.plugs)}, got {len(targets)}")
         for i in range(len(targets)):
             plug, target = site.plugs[i], targets[i]
             if target != plug.target:
