@@ -80,7 +80,9 @@ def test_a_task_is_taken_when_there_is_room_for_it(tmp_path):
             taken.append(task)
             yield task
 
-    results = run(tasks(), partial(note, tmp_path), ThreadPoolExecutor, in_flight=3, done=done.append)
+    results = run(
+        tasks(), partial(note, tmp_path), ThreadPoolExecutor, in_flight=3, done=done.append
+    )
 
     assert results == SQUARES
     assert sorted(done) == list(TASKS)
@@ -151,7 +153,9 @@ def test_a_killed_worker_of_dask_costs_what_it_had_and_nothing_else(tmp_path):
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
-        results = run(TASKS, partial(kill_worker_once, str(tmp_path)), client.get_executor(), in_flight=2)
+        results = run(
+            TASKS, partial(kill_worker_once, str(tmp_path)), client.get_executor(), in_flight=2
+        )
 
     assert results == SQUARES
     again = [task for task, times in enumerate(times_done(tmp_path)) if times > 1]

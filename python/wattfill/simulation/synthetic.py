@@ -412,9 +412,7 @@ def _draw_peaks(rng: np.random.Generator, peaks: tuple[Peak, ...], n: int) -> Fl
     return hours
 
 
-def _draw_shares(
-    rng: np.random.Generator, shares: list[float], n: int
-) -> npt.NDArray[np.intp]:
+def _draw_shares(rng: np.random.Generator, shares: list[float], n: int) -> npt.NDArray[np.intp]:
     return np.searchsorted(np.cumsum(shares)[:-1], rng.random(n), side="right")
 
 

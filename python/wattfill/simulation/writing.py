@@ -33,7 +33,9 @@ def sessions_to_arrow(sessions: Sessions) -> pa.Table:
     if sessions.group is not None:
         columns["group"] = _decoded(sessions.group, sessions.groups)
     if sessions.connector is not None:
-        stations, plugs = zip(*sessions.connectors, strict=True) if sessions.connectors else ((), ())
+        stations, plugs = (
+            zip(*sessions.connectors, strict=True) if sessions.connectors else ((), ())
+        )
         columns["chargestation"] = _decoded(sessions.connector, stations)
         columns["connector"] = _decoded(sessions.connector, [plug or None for plug in plugs])
     columns["arrival"] = pa.array(sessions.arrival).cast(pa.timestamp("ms")).cast(INSTANT)
@@ -77,7 +79,10 @@ def write_sessions(sessions: Sessions, path: str | PathLike[str]) -> None:
         # Arrow has no CSV of dictionaries.
         table = table.cast(
             pa.schema(
-                (field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
+                (
+                    field.name,
+                    field.type.value_type if pa.types.is_dictionary(field.type) else field.type,
+                )
                 for field in table.schema
             )
         )

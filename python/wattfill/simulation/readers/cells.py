@@ -89,7 +89,9 @@ def read_times(name: str, column: pa.Array) -> Times:
         offset = np.full(len(column), pa.types.is_timestamp(kind) and kind.tz is not None)
         read = pc.cast(column, pa.timestamp("us", getattr(kind, "tz", None)), safe=False)
         empty = _is_null(column)
-    elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    elif (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    ):
         empty = _is_null(column)
         read, offset = _parse_times(column)
     else:

@@ -24,9 +24,7 @@ Instants = npt.NDArray[np.int64]
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 # From when to when a time makes sense; 0014 and 20199 are slips of a hand.
-FIRST, LAST = (
-    int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * SECOND for year in (1970, 2200)
-)
+FIRST, LAST = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * SECOND for year in (1970, 2200))
 
 
 def find_zone(name: str) -> ZoneInfo:

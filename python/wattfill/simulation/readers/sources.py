@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
-from reprlib import repr as shown
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -121,7 +120,9 @@ class Table:
             here = rows[(rows >= start) & (rows < start + batch.num_rows)] - start
             start += batch.num_rows
             taken = [column.take(pa.array(here)).to_pylist() for column in batch.columns]
-            cells += [["" if x is None else str(x) for x in row] for row in zip(*taken, strict=True)]
+            cells += [
+                ["" if x is None else str(x) for x in row] for row in zip(*taken, strict=True)
+            ]
         return cells
 
     def misshapen(self) -> list[tuple[int, str, list[str]]]:
@@ -168,7 +169,9 @@ class CsvFile:
         except csv.Error as error:
             raise InputError(f"{self.name} is not CSV: {error}") from None
         except (EOFError, zlib.error, gzip.BadGzipFile):
-            raise InputError(f"{self.name} must be a whole gzip archive, got a part of one") from None
+            raise InputError(
+                f"{self.name} must be a whole gzip archive, got a part of one"
+            ) from None
 
     def _what_is_wrong(self, error: Exception) -> str:
         with self._bytes() as file:
