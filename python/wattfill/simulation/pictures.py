@@ -238,7 +238,7 @@ def sweep_picture(
         figure.colorbar(drawn, ax=axes, label=label)
         for (row, column), value in np.ndenumerate(values):
             # White on dark and black on light, by how bright the cell is.
-            red, green, blue, _ = drawn.to_rgba(value)
+            red, green, blue, _ = drawn.to_rgba(np.asarray(value))
             ink = "#000000" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "#fefefe"
             text = f"{value:.3g}"
             axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=ink)

@@ -147,8 +147,8 @@ KINDS = {
 - depot: Borlaug et al., Heavy-duty truck electrification and the impacts of depot charging, Nature
   Energy 6, 2021, and Bruchon et al., Depot-based vehicle data, NREL, 2024 (back in the afternoon,
   overnight at the depot, gone in the morning, weekends off; daily distances of short haul)
-- residential: Department for Transport, Electric Chargepoint Analysis 2017: Domestics (most arrivals
-  from 17 to 19, a median of 7.5 kWh); Gonzalez Venegas, Petit, Perez, Plug-in behavior of
+- residential: Department for Transport, Electric Chargepoint Analysis 2017: Domestics (arrivals
+  above all from 17 to 19, a median of 7.5 kWh); Gonzalez Venegas, Petit, Perez, Plug-in behavior of
   electric vehicle users, 2021 (2 to 3 times a week, less often with a large battery); Sørensen et
   al., Data in Brief 36:107105, 2021 (apartment buildings: stays of 10 hours in the median)
 """
@@ -178,8 +178,8 @@ def generate(
     Parameters
     ----------
     kind : {"workplace", "public", "depot", "residential"}
-        What the groups are; `KINDS` has what is behind it. At a depot and at home each vehicle has a
-        connector of its own; elsewhere it takes the first one that is free.
+        What the groups are; `KINDS` has what is behind it. At a depot and at home each vehicle has
+        a connector of its own; elsewhere it takes the first one that is free.
     groups : int or range
         How many groups, or the numbers of those to make: ``range(20, 30)`` makes the same sessions
         for these ten as any other call with this seed.
@@ -432,16 +432,17 @@ def _draw_departures(
     is_working_day = weekday < 5
     if kind.weekends_off:
         leaving_day = leaving_day + np.where(is_working_day, 0, 7 - weekday)
-    mean, spread = (
-        np.where(is_working_day, *pair)
-        for pair in zip(*(peak[1:] for peak in kind.leaves_at), strict=True)
-    )
-    hours = mean % 24.0 + spread * rng.standard_normal(len(day))
-    departure = HOUR * (24.0 * leaving_day + hours)
+    working, other = kind.leaves_at
+    mean = np.where(is_working_day, working.mean, other.mean) % 24.0
+    spread = np.where(is_working_day, working.spread, other.spread)
+    hours = mean + spread * rng.standard_normal(len(day))
+    departure: Floats = HOUR * (24.0 * leaving_day + hours)
     if kind.stay is not None:
         stay = HOUR * rng.lognormal(np.log(kind.stay[0]), kind.stay[1], len(day))
         departure = np.where(rng.random(len(day)) < kind.stays_on, departure, arrival + stay)
-    return np.maximum(departure, arrival + SHORTEST)
+    # Whoever comes after all have left stays for a moment.
+    departure = np.maximum(departure, arrival + SHORTEST)
+    return departure
 
 
 class _Part(NamedTuple):
@@ -459,7 +460,7 @@ class _Part(NamedTuple):
     def of(cls, drawn: _Drawn, rng: np.random.Generator, first: int, zone: ZoneInfo) -> _Part:
         battery = drawn.battery
         # To the watt-hour, as meters tell it.
-        energy = np.round(np.minimum(drawn.energy, (1.0 - LEAST_SOC) * battery), 3)
+        energy: Floats = np.round(np.minimum(drawn.energy, (1.0 - LEAST_SOC) * battery), 3)
         luck = rng.random(len(energy))
         until = np.where(luck < UNTIL_FULL, 1.0, 0.8 + 0.2 * (luck - UNTIL_FULL) / (1 - UNTIL_FULL))
         soc = np.floor(1e4 * np.maximum(until - energy / battery, LEAST_SOC)) / 1e4

@@ -53,8 +53,8 @@ def read_sessions(
         By column what the table calls it, where that is none of the names above.
     time_zone : str, optional
         Of times without an offset from UTC, which else are refused. Of an hour that a wall clock
-        shows twice, the earlier one counts, or the later one for a departure whose arrival is later;
-        in an hour that it skips, the offset from before does.
+        shows twice, the earlier one counts, or for a departure the later one where its arrival is
+        later; in an hour that it skips, the offset from before does.
     skip_bad_rows : path, optional
         Write rows that break a rule to this CSV file, each with its place and the reason, and read
         the others. Without it such rows are refused.
@@ -101,16 +101,15 @@ def read_acn(
     energy: Literal["delivered", "requested"] = "delivered",
     skip_bad_rows: str | PathLike[str] | None = None,
 ) -> Sessions:
-    """Read sessions of ACN-Data (Lee, Li, Low, ACM e-Energy 2019), as its API and exports have them.
+    """Read sessions of ACN-Data (Lee, Li, Low, ACM e-Energy 2019) as its API and exports have them.
 
-    A site is a group (``siteID``) and an EVSE is a charge station (``stationID``) with one
-    connector. Times are GMT.
+    A site (``siteID``) is a group, and an EVSE (``stationID``) is a charge station.
 
     Parameters
     ----------
     source : path, dict or list
-        A JSON file, an answer of the API (``_items``) or a list of its items; or a CSV file with the
-        columns of these.
+        A JSON file, an answer of the API (``_items``) or a list of its items; or a CSV file with
+        the columns of these.
     site : Site, optional
         As of `read_sessions`.
     energy : {"delivered", "requested"}

@@ -14,7 +14,7 @@ USER_INPUTS = "userInputs"
 
 
 def acn_columns(name: str, document: object) -> pa.Table:
-    """Return a table of texts, a row for each item of an answer of the API or of a list of items."""
+    """Return a table of texts with a row for each item, of an answer of the API or of a list."""
     items = document.get("_items") if isinstance(document, dict) else document
     if not isinstance(items, list):
         raise InputError(

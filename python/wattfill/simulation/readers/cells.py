@@ -1,4 +1,4 @@
-"""Columns of Arrow as arrays of NumPy: texts as codes, numbers, times; with what is no such thing."""
+"""Columns of Arrow as arrays of NumPy: codes of texts, numbers, times; what is no such thing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ class Texts:
         ]
         # Nulls are the last entry.
         code_of = np.array([*known, -1], np.int32)
-        return code_of[column.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)]
+        codes: npt.NDArray[np.int32] = code_of[
+            column.indices.fill_null(len(known)).to_numpy(zero_copy_only=False)
+        ]
+        return codes
 
 
 def _as_text(name: str, column: pa.Array) -> pa.Array:

@@ -89,9 +89,9 @@ def find_columns(
             found[column] = there[0]
     for column in NEEDED:
         if column not in found:
-            others = ", ".join((column, *COLUMNS[column].others))
+            known = ", ".join((column, *COLUMNS[column].others))
             raise InputError(
-                f"{place} must have a column for {column} ({others}), got {', '.join(names)}; "
+                f"{place} must have a column for {column} ({known}), got {', '.join(names)}; "
                 f"columns={{{column!r}: NAME}} or --column {column}=NAME says which it is"
             )
     if "group" not in found and "chargestation" not in found:

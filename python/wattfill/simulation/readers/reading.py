@@ -163,7 +163,7 @@ class _Reader:
 
     def sessions(self) -> Sessions:
         """Return all rows; those that are bad have any values."""
-        columns = {column: self._take(column) for column in self.parts}
+        columns: dict[str, Any] = {column: self._take(column) for column in self.parts}
         keys: dict[str, Any] = {"group": columns.pop("group", None)}
         if keys["group"] is not None:
             keys["groups"] = tuple(self.texts["group"].codes)
