@@ -460,7 +460,7 @@ class _Part(NamedTuple):
     def of(cls, drawn: _Drawn, rng: np.random.Generator, first: int, zone: ZoneInfo) -> _Part:
         battery = drawn.battery
         # To the watt-hour, as meters tell it.
-        energy: Floats = np.round(np.minimum(drawn.energy, (1.0 - LEAST_SOC) * battery), 3)
+        energy = np.minimum(drawn.energy, (1.0 - LEAST_SOC) * battery).round(3)
         luck = rng.random(len(energy))
         until = np.where(luck < UNTIL_FULL, 1.0, 0.8 + 0.2 * (luck - UNTIL_FULL) / (1 - UNTIL_FULL))
         soc = np.floor(1e4 * np.maximum(until - energy / battery, LEAST_SOC)) / 1e4
