@@ -8,14 +8,14 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pandas
+import polars
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-pa = pytest.importorskip("pyarrow")
-
-import pyarrow.feather
-import pyarrow.parquet
 
 from wattfill import Connector, Registry
 from wattfill.errors import InputError, InputTypeError
@@ -111,7 +111,6 @@ def test_the_same_is_read_from_every_form_of_the_same_table(file, tmp_path):
     (tmp_path / "no-name").write_bytes(path.read_bytes())
     pa.parquet.write_table(table, tmp_path / "s.parquet")
     pa.feather.write_feather(table, tmp_path / "s.arrow", compression="uncompressed")
-    pandas, polars = (pytest.importorskip(name) for name in ("pandas", "polars"))
     semicolons = file(*(line.replace(",", ";") for line in (HEADER, *ROWS)), name="semi.csv")
     tabs = file(*(line.replace(",", "\t") for line in (HEADER, *ROWS)), name="tabs.tsv")
     sources = [
@@ -686,11 +685,13 @@ def test_a_file_that_is_not_what_its_name_says_is_told_of(file, refusal, tmp_pat
         "csv.parquet": "csv.parquet must be Parquet, as its name says, got CSV",
         "json.csv": "json.csv must be CSV, as its name says, got JSON",
         "utf16.csv": "utf16.csv must be CSV, Parquet, Arrow or JSON, got text in UTF-16",
-        "binary.csv": "binary.csv must be CSV, Parquet, Arrow or JSON, got neither text nor anything known",
+        "binary.csv": "binary.csv must be CSV, Parquet, Arrow or JSON, got neither text nor "
+        "anything known",
         "half.parquet": said["half.parquet"],
         "half.csv.gz": f"half.csv.gz {whole}",
         "no.csv.gz": f"no.csv.gz {whole}",
-        "p.parquet.gz": "p.parquet.gz must not be gzipped: Parquet and Arrow files compress themselves",
+        "p.parquet.gz": "p.parquet.gz must not be gzipped: Parquet and Arrow files compress "
+        "themselves",
     }  # fmt: skip
     assert said["half.parquet"].startswith("half.parquet is not a whole Parquet file: ")
 
