@@ -101,8 +101,8 @@ def site_of_sessions(
     for g in range(n_groups):
         # Only where somebody comes who needs one.
         if connectors is not None and (group[~has_place] == g).any():
-            for plug in range(1, connectors + 1):
-                keys[sessions.groups[g], str(plug)] = g, maximum
+            for number in range(1, connectors + 1):
+                keys[sessions.groups[g], str(number)] = g, maximum
     used = np.unique([at for at, _ in keys.values()])
     place = np.full(n_groups, -1)
     place[used] = np.arange(len(used))

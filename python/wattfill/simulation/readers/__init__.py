@@ -8,7 +8,7 @@ from typing import Literal
 
 from wattfill.errors import InputError
 from wattfill.simulation.readers.acn import USER_INPUTS
-from wattfill.simulation.readers.reading import read
+from wattfill.simulation.readers.reading import Reader
 from wattfill.simulation.readers.sources import acn_source, open_source
 from wattfill.simulation.tables import Sessions, Site
 
@@ -85,13 +85,15 @@ def read_sessions(
     <Sessions: 2 sessions in 1 group, 2026-03-02T07:00:00.000 to 2026-03-02T16:00:00.000>
 
     """
-    return read(
+    reader = Reader(
         open_source(source),
         site=site,
         columns=columns,
         time_zone=time_zone,
         skip_bad_rows=skip_bad_rows,
-    ).sessions
+    )
+    (sessions,) = reader.pieces()
+    return sessions
 
 
 def read_acn(
@@ -141,9 +143,11 @@ def read_acn(
     if energy not in ("delivered", "requested"):
         raise InputError(f"energy must be 'delivered' or 'requested', got {energy!r}")
     is_document = isinstance(source, list) or (isinstance(source, dict) and "_items" in source)
-    return read(
+    reader = Reader(
         acn_source("the answer", source) if is_document else open_source(source),
         site=site,
         asked=USER_INPUTS if energy == "requested" else None,
         skip_bad_rows=skip_bad_rows,
-    ).sessions
+    )
+    (sessions,) = reader.pieces()
+    return sessions

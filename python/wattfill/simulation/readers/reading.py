@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -36,54 +35,106 @@ TEXTS = ("group", "chargestation", "connector")
 SKIP = "skip_bad_rows=FILE, or --skip-bad-rows FILE, writes them there and goes on without them"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What came of reading a table.
+class Reader:
+    """A table of sessions that is read; see `wattfill.simulation.read_sessions`.
 
-    Attributes
+    Parameters
     ----------
-    sessions : Sessions
-        Of the rows that keep the rules, in the order of the table.
-    n_rows : int
-        How many rows there are in the table.
-    skipped : int
-        How many of them were left out.
+    source : Source
+        The table.
+    site, columns, time_zone, skip_bad_rows
+        As of `read_sessions`.
+    asked : str, optional
+        A column with what drivers have asked for, which is then the energy wanted.
 
     """
-
-    sessions: Sessions
-    n_rows: int
-    skipped: int
-
-
-class _Reader:
-    """What has been read so far, a part for each batch."""
 
     def __init__(
         self,
         source: Source,
-        names: Mapping[str, str],
-        zone: ZoneInfo | None,
-        asked: str | None,
+        *,
+        site: Site | None = None,
+        columns: Mapping[str, str] | None = None,
+        time_zone: str | None = None,
+        asked: str | None = None,
+        skip_bad_rows: str | PathLike[str] | None = None,
     ) -> None:
+        self.zone = None if time_zone is None else find_zone(time_zone)
         self.source = source
+        self.names = find_columns(source.name, source.columns, columns)
+        if asked is not None and asked not in source.columns:
+            raise InputError(
+                f"{source.name} must have the column {asked!r} for what drivers have asked for, "
+                f"got {', '.join(source.columns)}"
+            )
         self.asked = asked
-        self.names = names
-        self.zone = zone
+        self.site = site
+        self.skip_bad_rows = skip_bad_rows
         self.n_rows = 0
-        self.bad: dict[int, str] = {}
-        """By row what is wrong with it."""
-        self.texts = {column: Texts() for column in TEXTS if column in names}
-        self.parts: dict[str, list[npt.NDArray[Any]]] = {}
+        """How many rows there are, or have been so far; once all are read also those that are none."""
+        self.n_skipped = 0
+        """How many of them are left out."""
+        self._start = 0
+        # By row what is wrong with it.
+        self._bad: dict[int, str] = {}
+        self._texts = {column: Texts() for column in TEXTS if column in self.names}
+        self._parts: dict[str, list[npt.NDArray[Any]]] = {}
         # Of times with an offset from UTC, and of those without: how many, and where the first is.
-        self.n_times = {True: 0, False: 0}
-        self.first_time: dict[bool, tuple[int, str]] = {}
+        self._n_times = {True: 0, False: 0}
+        self._first_time: dict[bool, tuple[int, str]] = {}
 
-    def read(self, batch: pa.RecordBatch) -> None:
+    def pieces(self, at_least: int | None = None) -> Iterator[Sessions]:
+        """Yield the sessions of so many rows at a time, or of all; what is broken is told at last.
+
+        Whether sessions overlap can be told of those of a piece only.
+        """
+        n_read = 0
+        wanted = [*self.names.values(), *([] if self.asked is None else [self.asked])]
+        for batch in self.source.batches(list(dict.fromkeys(wanted))):
+            if batch.num_rows:
+                self._read(batch)
+            if at_least is not None and self.n_rows - self._start >= at_least:
+                yield (piece := self._piece())
+                n_read += len(piece)
+        misshapen = self.source.misshapen()
+        if not self.n_rows and not misshapen:
+            raise InputError(f"{self.source.name} must have a session, got a table without rows")
+        last = self._piece() if self.n_rows > self._start else None
+        n_read += 0 if last is None else len(last)
+        self.n_rows += len(misshapen)
+        self.n_skipped = self.n_rows - n_read
+        self._tell(misshapen)
+        if not n_read:
+            raise InputError(
+                f"{self.source.name} must have a session, got {self.n_rows} broken rows alone"
+            )
+        if last is not None:
+            yield last
+
+    def _piece(self) -> Sessions:
+        """Return the sessions of the rows since the last piece, but for those that are broken."""
+        self._require_one_kind_of_times()
+        sessions = self._sessions()
+        row = np.arange(self._start, self.n_rows)
+        start, self._start = self._start, self.n_rows
+        if start:
+            sessions = replace(sessions, row=row)
+        if bad := [row - start for row in self._bad if row >= start]:
+            sessions = sessions.take(np.delete(np.arange(len(row)), bad))
+        # With a row that is left out, what was wrong with another one may be gone or come.
+        while found := problems(sessions, self.site):
+            for problem in found:
+                name = self.names.get(problem.column, problem.column)
+                self._bad.setdefault(problem.row, f"{name} {problem.rule}, got {problem.value}")
+            row = np.arange(len(sessions)) if sessions.row is None else sessions.row
+            sessions = sessions.take(~np.isin(row, [problem.row for problem in found]))
+        return sessions
+
+    def _read(self, batch: pa.RecordBatch) -> None:
         cells = {column: batch.column(name) for column, name in self.names.items()}
         if self.asked is not None:
             cells["energy"] = asked_for(cells["energy"], batch.column(self.asked))
-        for column, texts in self.texts.items():
+        for column, texts in self._texts.items():
             self._add(column, texts.read(self.names[column], cells[column]))
         arrival = self._read_times("arrival", cells["arrival"], None)
         self._read_times("departure", cells["departure"], arrival)
@@ -101,10 +152,10 @@ class _Reader:
         self._refuse(name, cells, A_TIME, bad)
         for has_offset in (True, False):
             there = np.flatnonzero((times.has_offset == has_offset) & ~bad)
-            self.n_times[has_offset] += len(there)
+            self._n_times[has_offset] += len(there)
             if len(there):
                 place = (self.n_rows + int(there[0]), name)
-                self.first_time[has_offset] = min(self.first_time.get(has_offset, place), place)
+                self._first_time[has_offset] = min(self._first_time.get(has_offset, place), place)
         instants = times.microseconds
         if self.zone is not None:
             local = ~times.has_offset & ~bad
@@ -136,20 +187,20 @@ class _Reader:
             cell = cells[row].as_py()
             got = "nothing" if cell is None else repr(cell) if isinstance(cell, str) else str(cell)
             # What is wrong first is what is told.
-            self.bad.setdefault(self.n_rows + row, f"{name} must be {rule}, got {got}")
+            self._bad.setdefault(self.n_rows + row, f"{name} must be {rule}, got {got}")
 
     def _add(self, column: str, part: npt.NDArray[Any]) -> None:
-        self.parts.setdefault(column, []).append(part)
+        self._parts.setdefault(column, []).append(part)
 
-    def require_one_kind_of_times(self) -> None:
+    def _require_one_kind_of_times(self) -> None:
         """Refuse times with an offset from UTC beside such without; and these without a zone."""
-        if len(self.first_time) == 2:
+        if len(self._first_time) == 2:
             raise InputError(
                 f"{self.source.name} must have an offset from UTC at all times or at none, got one "
                 f"in {self._place(True)} and none in {self._place(False)} "
-                f"({self.n_times[False]} of {sum(self.n_times.values())} times have none)"
+                f"({self._n_times[False]} of {sum(self._n_times.values())} times have none)"
             )
-        if False in self.first_time and self.zone is None:
+        if False in self._first_time and self.zone is None:
             raise InputError(
                 f"{self.source.name} must have times with an offset from UTC, got none in "
                 f"{self._place(False)}: time_zone='Europe/London', or --time-zone Europe/London, "
@@ -157,19 +208,19 @@ class _Reader:
             )
 
     def _place(self, has_offset: bool) -> str:
-        row, name = self.first_time[has_offset]
+        row, name = self._first_time[has_offset]
         (number,) = self.source.places(np.array([row]))
         return f"{self.source.counts_in} {number} ({name})"
 
-    def sessions(self) -> Sessions:
+    def _sessions(self) -> Sessions:
         """Return all rows; those that are bad have any values."""
-        columns: dict[str, Any] = {column: self._take(column) for column in self.parts}
+        columns: dict[str, Any] = {column: self._take(column) for column in self._parts}
         keys: dict[str, Any] = {"group": columns.pop("group", None)}
         if keys["group"] is not None:
-            keys["groups"] = tuple(self.texts["group"].codes)
+            keys["groups"] = tuple(self._texts["group"].codes)
         if (station := columns.pop("chargestation", None)) is not None:
             plug = columns.pop("connector", None)
-            keys |= _connectors(self.texts, station, plug)
+            keys |= _connectors(self._texts, station, plug)
         for column, default in DEFAULTS.items():
             values = columns.get(column)
             if values is not None and np.array_equal(
@@ -179,10 +230,34 @@ class _Reader:
         return Sessions(**columns, **keys)
 
     def _take(self, column: str) -> npt.NDArray[Any]:
-        parts = self.parts[column]
+        parts = self._parts[column]
         whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
         parts.clear()
         return whole
+
+    def _tell(self, misshapen: Sequence[tuple[int, str, list[str]]]) -> None:
+        """Refuse the bad rows, or write them to a file."""
+        if not self.n_skipped:
+            return
+        source = self.source
+        rows: Rows = np.array(sorted(self._bad), np.int64)
+        places, reasons = source.places(rows), [self._bad[row] for row in rows.tolist()]
+        if self.skip_bad_rows is None:
+            told = [*zip(places, reasons, strict=True), *(line[:2] for line in misshapen)]
+            place, reason = min(told)
+            raise InputError(
+                f"{source.name}: {source.counts_in} {place}: {reason} "
+                f"({self.n_skipped} of {self.n_rows} rows are broken; {SKIP})"
+            )
+        told_with_cells = zip(places, reasons, source.cells(rows), strict=True)
+        with (
+            whole_file(self.skip_bad_rows) as path,
+            open(path, "w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([source.counts_in, "reason", *source.columns])
+            for place, reason, cells in sorted([*told_with_cells, *misshapen]):
+                writer.writerow([place, reason, *cells])
 
 
 def _connectors(
@@ -205,85 +280,3 @@ def _connectors(
             for at, which in (divmod(code, len(plugs)) for code in known[shift:].tolist())
         ),
     }
-
-
-def read(
-    source: Source,
-    *,
-    site: Site | None = None,
-    columns: Mapping[str, str] | None = None,
-    time_zone: str | None = None,
-    asked: str | None = None,
-    skip_bad_rows: str | PathLike[str] | None = None,
-) -> Reading:
-    """Read a table; see `wattfill.simulation.read_sessions`.
-
-    Where `asked` is the name of a column, what drivers have asked for there is the energy wanted.
-    """
-    zone = None if time_zone is None else find_zone(time_zone)
-    names = find_columns(source.name, source.columns, columns)
-    if asked is not None and asked not in source.columns:
-        raise InputError(
-            f"{source.name} must have the column {asked!r} for what drivers have asked for, got "
-            f"{', '.join(source.columns)}"
-        )
-    reader = _Reader(source, names, zone, asked)
-    wanted = [*names.values(), *([] if asked is None else [asked])]
-    for batch in source.batches(list(dict.fromkeys(wanted))):
-        if batch.num_rows:
-            reader.read(batch)
-    misshapen = source.misshapen()
-    n_rows = reader.n_rows + len(misshapen)
-    if not n_rows:
-        raise InputError(f"{source.name} must have a session, got a table without rows")
-    reader.require_one_kind_of_times()
-    bad = reader.bad
-    sessions = None
-    if reader.n_rows:
-        sessions = reader.sessions()
-        if bad:
-            sessions = sessions.take(~np.isin(np.arange(reader.n_rows), list(bad)))
-        # With a row that is left out, what was wrong with another one may be gone or come.
-        while found := problems(sessions, site):
-            row = np.arange(reader.n_rows) if sessions.row is None else sessions.row
-            for problem in found:
-                name = names.get(problem.column, problem.column)
-                bad.setdefault(problem.row, f"{name} {problem.rule}, got {problem.value}")
-            sessions = sessions.take(~np.isin(row, list(bad)))
-    _tell(source, bad, misshapen, n_rows, skip_bad_rows)
-    n_bad = len(bad) + len(misshapen)
-    if sessions is None or n_bad == n_rows:
-        raise InputError(f"{source.name} must have a session, got {n_rows} broken rows alone")
-    return Reading(sessions, n_rows, n_bad)
-
-
-def _tell(
-    source: Source,
-    bad: Mapping[int, str],
-    misshapen: Sequence[tuple[int, str, list[str]]],
-    n_rows: int,
-    skip_bad_rows: str | PathLike[str] | None,
-) -> None:
-    """Refuse the bad rows, or write them to a file."""
-    n_bad = len(bad) + len(misshapen)
-    if not n_bad:
-        return
-    rows: Rows = np.array(sorted(bad), np.int64)
-    places = source.places(rows)
-    if skip_bad_rows is None:
-        told = [(place, bad[row]) for place, row in zip(places, rows.tolist(), strict=True)]
-        place, reason = min(told + [(place, reason) for place, reason, _ in misshapen])
-        more = f" ({n_bad} of {n_rows} rows are broken; {SKIP})"
-        raise InputError(f"{source.name}: {source.counts_in} {place}: {reason}{more}")
-    told_with_cells = [
-        (place, bad[row], cells)
-        for place, row, cells in zip(places, rows.tolist(), source.cells(rows), strict=True)
-    ]
-    with (
-        whole_file(skip_bad_rows) as path,
-        open(path, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([source.counts_in, "reason", *source.columns])
-        for place, reason, cells in sorted([*told_with_cells, *misshapen]):
-            writer.writerow([place, reason, *cells])
