@@ -518,6 +518,88 @@ def test_a_broken_row_is_told_by_its_line_and_column(row, file, refusal):
     )
 
 
+FAULTS = {
+    "North,CS-1,1,2026-03-02T19:00Z,2026-03-02T18:00Z,20":
+        "departure must not be before arrival, got 2026-03-02T18:00:00.000 before "
+        "2026-03-02T19:00:00.000",
+    "North,CS-1,1,2026-03-03T08:00Z,2026-03-03T18:00Z,-0.5":
+        "energy must be at least 0 and below 1e+06 kWh, got -0.5",
+    "North,CS-1,1,2026-03-03T08:00Z,2026-03-03T18:00Z,nan":
+        "energy must be at least 0 and below 1e+06 kWh, got nan",
+    "West,,,2026-03-03T08:00Z,2026-03-03T18:00Z,20":
+        "group must be a group of the site, got 'West'",
+    "North,CS-1,3,2026-03-03T08:00Z,2026-03-03T18:00Z,20":
+        "connector must be one of the site, got connector ('CS-1', '3')",
+    "North,CS-7,,2026-03-03T08:00Z,2026-03-03T18:00Z,20":
+        "connector must be one of the site, got charge station 'CS-7'",
+    "South,CS-1,1,2026-03-03T08:00Z,2026-03-03T18:00Z,20":
+        "group must be that of the connector, got 'South' for one in 'North'",
+    "North,CS-1,1,2026-03-02T16:59Z,2026-03-02T18:00Z,20":
+        "arrival must not be before the session before it at connector ('CS-1', '1') has ended, "
+        "got 2026-03-02T16:59:00.000 before 2026-03-02T17:00:00.000",
+    ",,,2026-03-03T08:00Z,2026-03-03T18:00Z,20":
+        "group must be given where connector is not, got neither",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("row", FAULTS)
+def test_a_row_that_breaks_a_rule_is_told_by_its_line(row, file, refusal, site):
+    path = file(HEADER, row, *ROWS)
+
+    assert refusal(path, site) == (
+        f"sessions.csv: line 2: {FAULTS[row]} (1 of 4 rows are broken; skip_bad_rows=FILE, or "
+        "--skip-bad-rows FILE, writes them there and goes on without them)"
+    )
+
+
+def test_rows_that_break_rules_are_left_out_and_the_others_read(file, site, tmp_path):
+    sessions = read_sessions(
+        file(HEADER, *FAULTS, *ROWS, *BROKEN), site, skip_bad_rows=tmp_path / "bad.csv"
+    )
+
+    assert times(sessions.arrival) == ["2026-03-02T08:00", "2026-03-02T08:10", "2026-03-02T09:00"]
+    with open(tmp_path / "bad.csv", newline="") as lines:
+        reasons = [row["reason"] for row in csv.DictReader(lines)]
+    assert reasons == [*FAULTS.values(), *BROKEN.values()]
+
+
+def test_who_overlaps_only_with_a_row_that_is_left_out_stays(file, site, tmp_path):
+    # The second begins before the first has ended, the third before the second has.
+    path = file(
+        HEADER,
+        "North,CS-1,1,2026-03-02T08:00Z,2026-03-02T09:00Z,20",
+        "North,CS-1,1,2026-03-02T08:59Z,2026-03-02T12:00Z,20",
+        "North,CS-1,1,2026-03-02T09:00Z,2026-03-02T12:00Z,20",
+    )
+
+    sessions = read_sessions(path, site, skip_bad_rows=tmp_path / "bad.csv")
+
+    assert times(sessions.arrival) == ["2026-03-02T08:00", "2026-03-02T09:00"]
+
+
+def test_the_order_of_rows_does_not_matter(file, site):
+    one = read_sessions(file(HEADER, *ROWS), site)
+
+    other = read_sessions(file(HEADER, *reversed(ROWS), name="other.csv"), site)
+
+    assert other.arrival[::-1].tolist() == one.arrival.tolist()
+    assert [other.connectors[i] for i in other.connector[::-1]] == [
+        one.connectors[i] for i in one.connector
+    ]
+
+
+def test_a_session_that_is_over_at_once_or_wants_nothing_is_a_session(file):
+    sessions = read_sessions(file(HEADER, "North,CS-1,1,2026-03-02T08:00Z,2026-03-02T08:00Z,0"))
+
+    assert len(sessions) == 1
+
+
+def test_names_of_columns_in_what_is_told_are_those_of_the_table(file, refusal):
+    path = file("site,arrival,departure,energy_kwh", "North,2026-03-02T08:00Z,2026-03-02T18:00Z,-1")
+
+    assert ": energy_kwh must be at least 0 and below" in refusal(path)
+
+
 def test_the_first_of_many_broken_rows_is_told_and_all_are_counted(file, refusal):
     path = file(HEADER, *ROWS, *BROKEN)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -20,7 +20,7 @@ from wattfill.simulation.readers.clock import find_zone, to_utc
 from wattfill.simulation.readers.columns import NEEDED, find_columns
 from wattfill.simulation.readers.sources import Rows, Source
 from wattfill.simulation.tables import ANY_CONNECTOR, Sessions, Site
-from wattfill.simulation.validate import problems
+from wattfill.simulation.validate import faults
 
 # What a session has where its row says nothing.
 DEFAULTS = {
@@ -71,7 +71,7 @@ class Reader:
         self.site = site
         self.skip_bad_rows = skip_bad_rows
         self.n_rows = 0
-        """How many rows there are, or have been so far; once all are read also those that are none."""
+        """How many rows there have been so far; once all are read, with lines that are none."""
         self.n_skipped = 0
         """How many of them are left out."""
         self._start = 0
@@ -121,14 +121,23 @@ class Reader:
             sessions = replace(sessions, row=row)
         if bad := [row - start for row in self._bad if row >= start]:
             sessions = sessions.take(np.delete(np.arange(len(row)), bad))
-        # With a row that is left out, what was wrong with another one may be gone or come.
-        while found := problems(sessions, self.site):
-            for problem in found:
-                name = self.names.get(problem.column, problem.column)
-                self._bad.setdefault(problem.row, f"{name} {problem.rule}, got {problem.value}")
+        # Where a row is left out, what was wrong with another one may be gone.
+        while found := list(faults(sessions, self.site)):
             row = np.arange(len(sessions)) if sessions.row is None else sessions.row
-            sessions = sessions.take(~np.isin(row, [problem.row for problem in found]))
+            # Overlaps come last; they are looked for again among those that are whole.
+            first = [fault for fault in found if fault.column != "arrival"] or found
+            keep = np.ones(len(sessions), np.bool_)
+            for fault in first:
+                keep[fault.rows] = False
+                for i in fault.rows.tolist():
+                    self._bad.setdefault(int(row[i]), self._in_its_words(fault.say(i)))
+            sessions = sessions.take(keep)
         return sessions
+
+    def _in_its_words(self, said: str) -> str:
+        """Say it with the name that the table has for the column."""
+        column, blank, rest = said.partition(" ")
+        return f"{self.names.get(column, column)}{blank}{rest}"
 
     def _read(self, batch: pa.RecordBatch) -> None:
         cells = {column: batch.column(name) for column, name in self.names.items()}

@@ -1,0 +1,132 @@
+"""Parts of a simulation: that together they are the whole."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wattfill import Connector, Registry
+from wattfill.errors import InputError
+from wattfill.simulation import Sessions, Site
+from wattfill.simulation.partitions import split_fleet, split_sessions
+from wattfill.simulation.synthetic import generate, synthetic_site
+
+COLUMNS = ("arrival", "departure", "energy", "maximum", "battery", "soc")
+
+
+def campus(n):
+    """Return a site of n trees: a group with two below it, one of these without connectors."""
+    registry = Registry()
+    for k in range(n):
+        top = registry.create_group(f"top-{k}", 50, id=f"top-{k}")
+        for floor in "ab":
+            registry.create_group(f"{k}{floor}", 20, id=f"{k}{floor}", parent=top.id)
+        for group in (f"top-{k}", f"{k}a"):
+            registry.add_charge_station(
+                group, f"CS-{group}", [Connector("1", 11), Connector("2", 7)]
+            )
+    return Site.of(registry)
+
+
+def visits(site, n, seed):
+    """Return sessions at groups, stations and connectors of a site, without columns of defaults."""
+    rng = np.random.default_rng(seed)
+    arrival = rng.integers(0, 1000, n) * 1000
+    which = rng.integers(0, len(site.connectors), n)
+    station = [site.connectors[i][0] for i in which]
+    plug = ["" for _ in which]
+    group = [site.groups[site.owner[i]] for i in which]
+    how = rng.integers(0, 3, n)
+    return Sessions.of(
+        group=[name if how[i] != 1 else "" for i, name in enumerate(group)],
+        station=[name if how[i] else "" for i, name in enumerate(station)],
+        connector=plug,
+        arrival=arrival,
+        departure=arrival + 500,
+        energy=rng.random(n),
+        maximum=np.where(rng.random(n) < 0.5, np.inf, 11),
+    )
+
+
+def rows(sessions):
+    """Return what each row says, by its place among all."""
+    places = sessions.row if sessions.row is not None else range(len(sessions))
+    group = [sessions.groups[g] if g >= 0 else "" for g in sessions.group]
+    plug = [sessions.connectors[i] if i >= 0 else ("", "") for i in sessions.connector]
+    most = sessions.maximum if sessions.maximum is not None else np.full(len(sessions), np.inf)
+    return dict(
+        zip(
+            np.array(places).tolist(),
+            zip(group, plug, sessions.arrival.tolist(), sessions.departure.tolist(),
+                sessions.energy.tolist(), most.tolist(), strict=True),
+            strict=True,
+        )
+    )  # fmt: skip
+
+
+@given(groups=st.integers(1, 40), parts=st.integers(1, 50))
+def test_parts_of_a_fleet_have_each_group_once(groups, parts):
+    made = split_fleet("depot", groups, parts, fleet={}, site={})
+
+    assert [g for part in made for g in part.groups] == list(range(groups))
+    assert len(made) == min(groups, parts)
+    sizes = {len(part.groups) for part in made}
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_part_of_a_fleet_makes_what_the_whole_has():
+    fleet, site = {"connectors": 3, "days": 9, "seed": 4}, {"connectors": 3, "capacity": 9.0}
+    whole = generate("workplace", groups=7, **fleet)
+
+    loaded = [part.load() for part in split_fleet("workplace", 7, 3, fleet=fleet, site=site)]
+
+    for name in COLUMNS:
+        assert np.array_equal(
+            np.concatenate([getattr(sessions, name) for sessions, _ in loaded]),
+            getattr(whole, name),
+        )
+    groups = [group for _, site in loaded for group in site.groups]
+    assert tuple(groups) == synthetic_site("workplace", groups=7, **site).groups
+
+
+@given(
+    trees=st.integers(1, 6),
+    parts=st.integers(1, 8),
+    n=st.integers(0, 40),
+    piece=st.integers(1, 50),
+    seed=st.integers(0, 99),
+)
+def test_parts_in_files_have_each_row_and_each_group_once(
+    trees, parts, n, piece, seed, tmp_path_factory
+):
+    site = campus(trees)
+    sessions = visits(site, n, seed)
+    pieces = [sessions.take(slice(start, start + piece)) for start in range(0, n, piece)]
+
+    made = split_sessions(pieces, site, tmp_path_factory.mktemp("parts"), parts)
+
+    assert len(made) == min(trees, parts)
+    there, groups, plugs = {}, [], []
+    for part in made:
+        own, own_site = part.load()
+        assert own.row.tolist() == sorted(own.row.tolist())
+        for g in own_site.parent.tolist():
+            assert g < len(own_site.groups)
+        there |= rows(own)
+        groups += own_site.groups
+        plugs += own_site.connectors
+    assert there == rows(sessions)
+    assert tuple(groups) == site.groups
+    assert tuple(plugs) == site.connectors
+
+
+def test_there_must_be_a_part(tmp_path):
+    with pytest.raises(InputError, match="parts must be at least 1, got 0"):
+        split_sessions(visits(campus(1), 3, 0), campus(1), tmp_path, 0)
+
+
+def test_a_folder_that_cannot_be_made_is_told_of(tmp_path):
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InputError, match="file: the folder cannot be made: File exists"):
+        split_sessions(visits(campus(1), 3, 0), campus(1), tmp_path / "file", 1)
