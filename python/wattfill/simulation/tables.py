@@ -54,7 +54,7 @@ def times(name: str, value: object, n: int | None = None) -> Times:
 
 
 def _codes(values: Iterable[Any]) -> tuple[Codes, tuple[Any, ...]]:
-    """Return a number for each value, in the order in which they appear first, and what it means."""
+    """Return a number for each value, in the order of first appearance, and what it means."""
     numbers: dict[Any, int] = {}
     codes = [numbers.setdefault(value, len(numbers)) for value in values]
     return np.array(codes, np.int32), tuple(numbers)
@@ -443,9 +443,9 @@ class Taper:
     connector's where it has none of its own); below ``soc[0]`` all of it. A session's upper bound
     never falls below its effective minimum, so a vehicle that tapers to less is still given that.
 
-    The default has, in steps, the two stages of lithium-ion cells: constant current up to 80 %, then
-    constant voltage, while what is taken falls on a line to nothing at 100 % (the linear two-stage
-    battery of Lee, Sharma, Low: Research tools for smart electric vehicle charging, IEEE
+    The default has, in steps, the two stages of lithium-ion cells: constant current up to 80 %,
+    then constant voltage, while what is taken falls on a line to nothing at 100 % (the linear
+    two-stage battery of Lee, Sharma, Low: Research tools for smart electric vehicle charging, IEEE
     Electrification Magazine 9(3), 2021). Each step has what that line has in its middle.
 
     Examples
