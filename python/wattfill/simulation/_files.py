@@ -55,3 +55,20 @@ def whole_file(path: str | PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def require_writable(path: str | PathLike[str]) -> None:
+    """Find out now what would else be found out in the end; nothing is left behind.
+
+    Raises
+    ------
+    InputError
+        No file can be written there.
+
+    """
+    with suppress(_NotWritten), whole_file(path):
+        raise _NotWritten
+
+
+class _NotWritten(Exception):  # noqa: N818
+    """Ends the writing of a file before it has its name."""

@@ -68,8 +68,11 @@ class FilePart:
     def load(self) -> tuple[Sessions, Site]:
         """Return its sessions and its groups."""
         site = _load_site(self.site)
-        sessions = read_sessions(self.sessions, site)
         (row,) = pa.parquet.read_table(self.sessions, columns=["row"]).columns
+        if not len(row):
+            none = np.zeros(0, np.int64)
+            return Sessions(none, none, none.astype(np.float64)), site
+        sessions = read_sessions(self.sessions, site)
         return replace(sessions, row=row.to_numpy()), site
 
 
@@ -163,6 +166,13 @@ def split_sessions(
     return made
 
 
+def one_tree(sessions: Sessions, site: Site, group: str) -> tuple[Sessions, Site]:
+    """Return the tree of a group, and the sessions there."""
+    tree = _tree_of_groups(site)
+    there = tree == tree[site.groups.index(group)]
+    return sessions.take(there[_group_of_rows(sessions, site)]), take_groups(site, there)
+
+
 def take_groups(site: Site, keep: npt.NDArray[np.bool_]) -> Site:
     """Return some groups of a site, of each tree all or none."""
     place = np.cumsum(keep) - 1
@@ -189,8 +199,7 @@ def _share_out(site: Site, parts: int) -> tuple[Places, int]:
     if parts < 1:
         raise InputError(f"parts must be at least 1, got {parts}")
     parts = min(parts, len(site.roots))
-    # Each tree stands together behind its root.
-    tree = np.searchsorted(site.roots, np.arange(len(site.groups)), side="right") - 1
+    tree = _tree_of_groups(site)
     size = np.bincount(tree[site.owner], minlength=len(site.roots)) + 1
     before = np.cumsum(size) - size
     part = np.minimum(before * parts // size.sum(), np.arange(len(size)))
@@ -199,15 +208,21 @@ def _share_out(site: Site, parts: int) -> tuple[Places, int]:
     return part[tree], parts
 
 
+def _tree_of_groups(site: Site) -> Places:
+    # Each tree stands together behind its root.
+    tree: Places = np.searchsorted(site.roots, np.arange(len(site.groups)), side="right") - 1
+    return tree
+
+
 def _group_of_rows(sessions: Sessions, site: Site) -> Places:
     """Return for each session the place of its group."""
     at = np.full(len(sessions), -1)
     if sessions.group is not None:
         known = {id: g for g, id in enumerate(site.groups)}
-        at = np.array([known[id] for id in sessions.groups] + [-1])[sessions.group]
+        at = np.array([known.get(id, -1) for id in sessions.groups] + [-1])[sessions.group]
     if sessions.connector is not None:
         owner = {key[0]: int(g) for key, g in zip(site.connectors, site.owner, strict=True)}
-        of = np.array([owner[station] for station, _ in sessions.connectors] + [-1])
+        of = np.array([owner.get(station, -1) for station, _ in sessions.connectors] + [-1])
         at = np.where(sessions.connector >= 0, of[sessions.connector], at)
     return at
 

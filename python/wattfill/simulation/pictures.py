@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from wattfill.errors import InputError, MissingExtraError
 from wattfill.simulation._files import whole_file
+from wattfill.simulation.result import Curve
 
 try:
     from matplotlib import dates, rc_context
@@ -71,6 +72,13 @@ STYLE = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
 }
+LEGEND: dict[str, Any] = {
+    "frameon": False,
+    "fontsize": 9,
+    "ncols": 4,
+    "loc": "lower right",
+    "bbox_to_anchor": (1.0, 1.0),
+}
 DPI = 110
 DAY = 86_400_000.0
 # A picture is not a thousand wide: of a longer curve each column has the most and the mean.
@@ -82,82 +90,86 @@ MANY_POINTS = 3000
 
 
 @dataclass(frozen=True, eq=False)
-class Curve:
-    """A power that changes at instants, and is constant in between.
+class _Spans:
+    """Powers over spans of time side by side."""
 
-    Attributes
-    ----------
-    at : ndarray of int64, shape (n + 1,)
-        Milliseconds since the epoch, UTC, rising.
-    power : ndarray of float64, shape (n,)
-        kW from each instant up to the next.
-
-    """
-
-    at: Times
+    edges: Times
+    """(n + 1,) Milliseconds since the epoch, UTC, rising."""
     power: Floats
+    """(n,) kW in each span."""
 
-    def __post_init__(self) -> None:
-        if len(self.at) != len(self.power) + 1:
-            raise InputError(
-                f"at must have one value more than power, got {len(self.at)} and {len(self.power)}"
-            )
+    @classmethod
+    def of(cls, curve: Curve, start: int, stop: int) -> _Spans:
+        part = curve.between(start, stop)
+        return cls(np.append(part.at, stop), part.power)
 
-    def between(self, start: int, stop: int) -> Curve:
-        """Return the part between two instants; it is 0 where the curve does not reach."""
-        inside = (self.at > start) & (self.at < stop)
-        at = np.concatenate([[start], self.at[inside], [stop]])
-        return Curve(at, self.resampled(at))
-
-    def resampled(self, at: Times) -> Floats:
-        """Return the power from each of these instants on, but the last; 0 beyond the curve."""
+    def at(self, edges: Times) -> Floats:
+        """Return the power from each of these edges on, but the last; 0 beyond the spans."""
         power = np.concatenate([[0.0], self.power, [0.0]])
-        resampled: Floats = power[np.searchsorted(self.at, at[:-1], side="right")]
-        return resampled
-
-    def columns(self, n: int) -> tuple[Times, Floats, Floats]:
-        """Return the bounds of n spans of one length, and the mean and the most within each."""
-        bounds = np.linspace(self.at[0], self.at[-1], n + 1).astype(np.int64)
-        at = np.union1d(bounds, self.at)
-        power = self.power[np.searchsorted(self.at, at[:-1], side="right") - 1]
-        first = np.searchsorted(at, bounds[:-1])
-        energy = np.add.reduceat(power * np.diff(at), first)
-        return bounds, energy / np.diff(bounds), np.maximum.reduceat(power, first)
+        found: Floats = power[np.searchsorted(self.edges, edges[:-1], side="right")]
+        return found
 
 
 def load_picture(
-    load: Curve, limit: Curve | None = None, *, title: str = "", zone: ZoneInfo | None = None
-) -> Figure:
-    """Draw a load over time, and what is usable.
-
-    Of a curve with more changes than a picture has room for, a line has the mean and a band goes up
-    to the most.
-    """
-    with rc_context(STYLE):
-        figure, axes = _new(title)
-        _draw_load(axes, load)
-        _draw_limit(axes, limit)
-        _finish(axes, load, zone)
-    return figure
-
-
-def connectors_picture(
-    powers: Mapping[str, Curve],
-    limit: Curve | None = None,
+    load: Curve,
+    limit: Curve,
+    period: tuple[int, int],
     *,
     title: str = "",
     zone: ZoneInfo | None = None,
 ) -> Figure:
-    """Draw what each connector draws as bands on top of each other, the first one at the bottom."""
+    """Draw a load over time, and what is usable.
+
+    Of a curve with more changes than a picture has room for, a line has the mean and a band goes up
+    to the most; of a long one both are those of days.
+
+    Parameters
+    ----------
+    load, limit : Curve
+        As `SimulationResult.curve` and `SimulationResult.limit` return them.
+    period : tuple of two ints
+        From when to when, in milliseconds since the epoch.
+    title : str
+        What stands above it.
+    zone : ZoneInfo, optional
+        Whose local time is shown; by default UTC.
+
+    """
     with rc_context(STYLE):
         figure, axes = _new(title)
-        curves = list(powers.values())
-        at = np.unique(np.concatenate([curve.at for curve in curves]))
-        below = np.zeros(len(at) - 1)
-        for i, curve in enumerate(curves):
-            above = below + curve.resampled(at)
+        _draw_load(axes, load, period)
+        _draw_limit(axes, limit, period)
+        _finish(axes, period, zone)
+    return figure
+
+
+def connectors_picture(
+    powers: Iterable[Curve],
+    limit: Curve,
+    period: tuple[int, int],
+    *,
+    title: str = "",
+    zone: ZoneInfo | None = None,
+) -> Figure:
+    """Draw what each connector draws as bands on top of each other, the first one at the bottom.
+
+    Parameters
+    ----------
+    powers : iterable of Curve
+        As `SimulationResult.connector_curves` has them.
+    limit, period, title, zone
+        As of `load_picture`; the period is best a day.
+
+    """
+    with rc_context(STYLE):
+        figure, axes = _new(title)
+        spans = [_Spans.of(curve, *period) for curve in powers]
+        edges = np.unique(np.concatenate([period, *(span.edges for span in spans)]))
+        below = np.zeros(len(edges) - 1)
+        for i, span in enumerate(spans):
+            above = below + span.at(edges)
             axes.fill_between(
-                _days(at),
+                _days(edges),
                 _steps(below),
                 _steps(above),
                 step="post",
@@ -166,8 +178,8 @@ def connectors_picture(
                 linewidth=0.3,
             )
             below = above
-        _draw_limit(axes, limit)
-        _finish(axes, Curve(at, below), zone)
+        _draw_limit(axes, limit, period)
+        _finish(axes, period, zone)
         axes.set_ylabel("power, kW: a band for each connector")
     return figure
 
@@ -230,6 +242,9 @@ def sweep_picture(
         What the columns and the rows stand for.
     values : ndarray of float64, shape (len(down), len(across))
         What to draw, in the unit that `label` names.
+    x_label, y_label, label, title : str
+        What these are called.
+
     """
     with rc_context(STYLE):
         figure, axes = _new(title, (8, 1.8 + 0.45 * len(down)))
@@ -252,7 +267,8 @@ def sweep_picture(
 def strategies_picture(
     loads: Mapping[str, Curve],
     shares: Mapping[str, Floats],
-    limit: Curve | None = None,
+    limit: Curve,
+    period: tuple[int, int],
     *,
     title: str = "",
     zone: ZoneInfo | None = None,
@@ -265,22 +281,27 @@ def strategies_picture(
         By strategy the load of a group.
     shares : mapping of str to ndarray
         By strategy what each session got of what it wanted, 0 to 1.
+    limit, period, title, zone
+        As of `load_picture`.
+
     """
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 1.9 * len(loads) + 3.2), layout="constrained")
         heights = [1.0] * len(loads) + [1.5]
         *upper, lower = figure.subplots(len(heights), 1, height_ratios=heights)
-        most = max(float(load.power.max(initial=0.0)) for load in loads.values())
-        if limit is not None:
-            most = max(most, float(limit.power.max()))
+        spans = [_Spans.of(curve, *period) for curve in (limit, *loads.values())]
+        most = max(float(span.power.max()) for span in spans)
         for axes, (strategy, load) in zip(upper, loads.items(), strict=True):
             _dress(axes, strategy)
-            _draw_load(axes, load)
-            _draw_limit(axes, limit, over=load)
-            _finish(axes, load, zone, legend=axes is upper[0])
+            _draw_load(axes, load, period)
+            _draw_excess(axes, load, limit, period)
+            _draw_limit(axes, limit, period)
+            _finish(axes, period, zone, legend=False)
             axes.set_ylim(0, 1.08 * most)
             if axes is not upper[-1]:
                 axes.set_xlabel("")
+        with_most = max(upper, key=lambda axes: len(axes.get_legend_handles_labels()[0]))
+        upper[0].legend(*with_most.get_legend_handles_labels(), **LEGEND)
         _dress(lower, "")
         for (strategy, share), (color, line) in zip(
             shares.items(), LINES * len(shares), strict=False
@@ -358,46 +379,55 @@ def _dress(axes: Axes, title: str) -> None:
     axes.set_title(title, loc="left", fontsize=11)
 
 
-def _draw_load(axes: Axes, load: Curve) -> None:
-    if len(load.power) <= 2 * WIDEST:
-        axes.stairs(load.power, _days(load.at), fill=True, color=SKY, alpha=0.5)
-        axes.stairs(load.power, _days(load.at), color=BLUE, linewidth=1, label="load")
+def _draw_load(axes: Axes, load: Curve, period: tuple[int, int]) -> None:
+    spans = _Spans.of(load, *period)
+    if len(spans.power) <= 2 * WIDEST:
+        axes.stairs(spans.power, _days(spans.edges), fill=True, color=SKY, alpha=0.5)
+        axes.stairs(spans.power, _days(spans.edges), color=BLUE, linewidth=1, label="load")
         return
-    days = _days(load.at[-1] - load.at[0])
-    n, of = (int(days), " of a day") if days > LONG else (WIDEST, "")
-    bounds, mean, most = load.columns(n)
+    edges, mean, most, of = _sampled(load, period)
     axes.stairs(
-        most, _days(bounds), baseline=mean, fill=True, color=SKY, label=f"up to the most{of}"
+        most, _days(edges), baseline=mean, fill=True, color=SKY, label=f"up to the most{of}"
     )
-    axes.stairs(mean, _days(bounds), color=BLUE, linewidth=1, baseline=None, label=f"mean{of}")
+    axes.stairs(mean, _days(edges), color=BLUE, linewidth=1, baseline=None, label=f"mean{of}")
 
 
-def _draw_limit(axes: Axes, limit: Curve | None, over: Curve | None = None) -> None:
-    if limit is None:
-        return
+def _sampled(load: Curve, period: tuple[int, int]) -> tuple[Times, Floats, Floats, str]:
+    """Return edges, the mean and the most between these, and of what these are."""
+    start, stop = period
+    is_long = stop - start > LONG * DAY
+    step = int(DAY) if is_long else -(-(stop - start) // WIDEST)
+    table = load.sampled(step, start, stop)
+    edges = np.append(table["at"].astype(np.int64), stop)
+    return edges, table["mean_kw"], table["peak_kw"], " of a day" if is_long else ""
+
+
+def _draw_limit(axes: Axes, limit: Curve, period: tuple[int, int]) -> None:
+    spans = _Spans.of(limit, *period)
     axes.stairs(
-        limit.power,
-        _days(limit.at),
+        spans.power,
+        _days(spans.edges),
         baseline=None,
         color=VERMILLION,
         linewidth=1.5,
         linestyle="--",
         label="usable capacity",
     )
-    if over is None:
-        return
-    at = np.union1d(over.at, limit.at)
-    most, least = over.resampled(at), limit.resampled(at)
-    if len(at) > 2 * WIDEST:
-        excess = Curve(at, np.maximum(most - least, 0.0))
-        at, _, above = excess.columns(WIDEST)
-        least = limit.resampled(at)
-        most = least + above
-    if (most > least).any():
+
+
+def _draw_excess(axes: Axes, load: Curve, limit: Curve, period: tuple[int, int]) -> None:
+    """Draw by how much the load is above what is usable."""
+    loads, limits = _Spans.of(load, *period), _Spans.of(limit, *period)
+    edges = np.union1d(loads.edges, limits.edges)
+    most = loads.at(edges)
+    if len(edges) > 2 * WIDEST:
+        edges, _, most, _ = _sampled(load, period)
+    usable = limits.at(edges)
+    if (most > usable).any():
         axes.stairs(
-            np.maximum(most, least),
-            _days(at),
-            baseline=least,
+            np.maximum(most, usable),
+            _days(edges),
+            baseline=usable,
             fill=True,
             color=VERMILLION,
             alpha=0.8,
@@ -405,25 +435,26 @@ def _draw_limit(axes: Axes, limit: Curve | None, over: Curve | None = None) -> N
         )
 
 
-def _finish(axes: Axes, over: Curve, zone: ZoneInfo | None, legend: bool = True) -> None:
+def _finish(
+    axes: Axes, period: tuple[int, int], zone: ZoneInfo | None, legend: bool = True
+) -> None:
+    start, stop = period
     clock = UTC if zone is None else zone
     locator = dates.AutoDateLocator(tz=clock, maxticks=9)
     axes.xaxis.set_major_locator(locator)
-    within_a_day = over.at[-1] - over.at[0] <= 1.5 * DAY
+    within_a_day = stop - start <= 1.5 * DAY
     axes.xaxis.set_major_formatter(
         dates.ConciseDateFormatter(locator, tz=clock, show_offset=not within_a_day)
     )
-    begin = datetime.fromtimestamp(over.at[0] / 1000, clock)
+    begin = datetime.fromtimestamp(start / 1000, clock)
     axes.set(
         xlabel=f"{f'{begin:%d %B %Y}' if within_a_day else 'time'}, {zone or 'UTC'}",
         ylabel="power, kW",
-        xlim=tuple(_days(over.at[[0, -1]])),
+        xlim=(_days(start), _days(stop)),
     )
     axes.set_ylim(bottom=0)
-    if legend and axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            frameon=False, fontsize=9, ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0)
-        )
+    if legend:
+        axes.legend(**LEGEND)
 
 
 def _days(at: Any) -> Any:

@@ -63,10 +63,13 @@ class Picture(NamedTuple):
     svg: str
 
 
+Part = Table | Picture
+
+
 def as_page(
     title: str,
     lead: Sequence[str],
-    parts: Iterable[Table | Picture],
+    parts: Iterable[Part],
     *,
     command: str,
     version: str,
@@ -116,7 +119,7 @@ def as_page(
     )
 
 
-def _part(part: Table | Picture) -> Iterator[str]:
+def _part(part: Part) -> Iterator[str]:
     if isinstance(part, Picture):
         yield f"<figure><figcaption>{_text(part.caption)}</figcaption>"
         yield part.svg

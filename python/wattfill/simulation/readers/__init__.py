@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Literal
+from typing import Any, Literal
 
 from wattfill.errors import InputError
 from wattfill.simulation.readers.acn import USER_INPUTS
@@ -85,15 +85,24 @@ def read_sessions(
     <Sessions: 2 sessions in 1 group, 2026-03-02T07:00:00.000 to 2026-03-02T16:00:00.000>
 
     """
-    reader = Reader(
-        open_source(source),
-        site=site,
-        columns=columns,
-        time_zone=time_zone,
-        skip_bad_rows=skip_bad_rows,
+    reader = make_reader(
+        source, site, columns=columns, time_zone=time_zone, skip_bad_rows=skip_bad_rows
     )
     (sessions,) = reader.pieces()
     return sessions
+
+
+def make_reader(
+    source: object, site: Site | None = None, *, requested: bool = False, **options: Any
+) -> Reader:
+    """Return what reads a source; the arguments are those of `read_sessions` and `read_acn`."""
+    is_answer = isinstance(source, list) or (isinstance(source, dict) and "_items" in source)
+    return Reader(
+        acn_source("the answer", source) if is_answer else open_source(source),
+        site=site,
+        asked=USER_INPUTS if requested else None,
+        **options,
+    )
 
 
 def read_acn(
@@ -142,12 +151,6 @@ def read_acn(
     """
     if energy not in ("delivered", "requested"):
         raise InputError(f"energy must be 'delivered' or 'requested', got {energy!r}")
-    is_document = isinstance(source, list) or (isinstance(source, dict) and "_items" in source)
-    reader = Reader(
-        acn_source("the answer", source) if is_document else open_source(source),
-        site=site,
-        asked=USER_INPUTS if energy == "requested" else None,
-        skip_bad_rows=skip_bad_rows,
-    )
+    reader = make_reader(source, site, requested=energy == "requested", skip_bad_rows=skip_bad_rows)
     (sessions,) = reader.pieces()
     return sessions
