@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from wattfill import _simulate
 from wattfill._records import QUANTA_PER_KW
 from wattfill.errors import InputError, MissingExtraError, UnknownIdError
-from wattfill.simulation.tables import ANY_CONNECTOR, Floats, Schedule, Sessions, Site, Times
+from wattfill.simulation.tables import Floats, Schedule, Sessions, Site, Times
 
 NEVER = np.iinfo(np.int64).max
 """In place of the time at which a session was full, where it never was."""
@@ -119,9 +120,7 @@ class Table(Mapping[str, npt.NDArray[Any]]):
             Of the file; one that is there is replaced.
 
         """
-        _pyarrow()
-        import pyarrow.parquet as pq
-
+        pq = _pyarrow("pyarrow.parquet")
         with _written(Path(path)) as unfinished:
             schema = self._arrow(slice(0, 0)).schema
             with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
@@ -147,19 +146,18 @@ def _shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _pyarrow() -> Any:
+def _pyarrow(module: str = "pyarrow") -> Any:
     try:
-        import pyarrow
+        return import_module(module)
     except ImportError:
         raise MissingExtraError(
             "tables of a simulation need pyarrow: pip install 'wattfill[simulation]'"
         ) from None
-    return pyarrow
 
 
 @contextmanager
 def _written(path: Path) -> Iterator[Path]:
-    """Give a name beside the path, which becomes the path once what is written there is complete."""
+    """Give a name beside the path, which takes its place once what is written there is complete."""
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.unfinished")
     try:
         yield unfinished
@@ -241,7 +239,7 @@ class Curve:
                 f"step must be at least 1 and stop not before start, got step = {step}, "
                 f"start = {start}, stop = {stop}"
             )
-        edges = np.append(np.arange(start, stop, step, np.int64), stop)
+        edges = np.append(np.arange(start, stop, step, dtype=np.int64), stop)
         if edges.size == 1:
             nothing = np.zeros(0)
             return Table({"at": dates(edges[:0]), "mean_kw": nothing, "peak_kw": nothing})
@@ -417,8 +415,8 @@ class SimulationResult:
     def summary(self) -> dict[str, Any]:
         """All trees of groups together, in one row.
 
-        Energies, sessions and hours are added up over the groups that nothing feeds; ``peak_kw`` and
-        ``over_kw`` are those of the one that has most. ``share`` is of all energy that was wanted,
+        Energies, sessions and hours are added up over the groups that nothing feeds; ``peak_kw``
+        and ``over_kw`` are those of the one that has most. ``share`` is of all energy that was wanted,
         also by those turned away; ``full`` is the share of sessions that were full in the end;
         ``paused_hours`` are those of all sessions.
         """
