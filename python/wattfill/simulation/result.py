@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy.typing as npt
 from wattfill import _simulate
 from wattfill._records import QUANTA_PER_KW
 from wattfill.errors import InputError, MissingExtraError, UnknownIdError
+from wattfill.simulation._files import whole_file
 from wattfill.simulation.tables import Floats, Schedule, Sessions, Site, Times
 
 NEVER = np.iinfo(np.int64).max
@@ -119,9 +118,14 @@ class Table(Mapping[str, npt.NDArray[Any]]):
         path : path-like
             Of the file; one that is there is replaced.
 
+        Raises
+        ------
+        InputError
+            If it cannot be written there.
+
         """
         pq = _pyarrow("pyarrow.parquet")
-        with _written(Path(path)) as unfinished:
+        with whole_file(path) as unfinished:
             schema = self._arrow(slice(0, 0)).schema
             with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
                 for start in range(0, self.n_rows, ROWS_AT_ONCE):
@@ -153,18 +157,6 @@ def _pyarrow(module: str = "pyarrow") -> Any:
         raise MissingExtraError(
             "tables of a simulation need pyarrow: pip install 'wattfill[simulation]'"
         ) from None
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """Give a name beside the path, which takes its place once what is written there is complete."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.unfinished")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -416,9 +408,9 @@ class SimulationResult:
         """All trees of groups together, in one row.
 
         Energies, sessions and hours are added up over the groups that nothing feeds; ``peak_kw``
-        and ``over_kw`` are those of the one that has most. ``share`` is of all energy that was wanted,
-        also by those turned away; ``full`` is the share of sessions that were full in the end;
-        ``paused_hours`` are those of all sessions.
+        and ``over_kw`` are those of the one that has most. ``share`` is of all energy that was
+        wanted, also by those turned away; ``full`` is the share of sessions that were full in the
+        end; ``paused_hours`` are those of all sessions.
         """
         groups, roots = self.groups, self.site.roots
         a = self.arrays

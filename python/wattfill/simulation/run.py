@@ -203,10 +203,10 @@ class Run:
         return start, stop
 
     def _rotation(self, policy: npt.NDArray[np.uint8]) -> Times:
-        ms: Floats = np.rint(self.site.rotation * 1000.0)
-        bad = (policy == _POLICY_CODES["rotate"]) & ~(
-            (ms >= 1.0) & (np.abs(ms - self.site.rotation * 1000.0) <= ms * 1e-12) & (ms < 2.0**53)
-        )
+        exact: Floats = self.site.rotation * 1000.0
+        ms: Floats = np.rint(exact)
+        whole = (ms >= 1.0) & (ms < 2.0**53) & (np.abs(ms - exact) <= ms * 1e-12)
+        bad = (policy == _POLICY_CODES["rotate"]) & ~whole
         if bad.any():
             rule = "a whole number of milliseconds, in seconds"
             _validate._refuse("rotation", rule, self.site.rotation, bad)
@@ -221,7 +221,7 @@ class Run:
         owner = np.append(site.owner, 0)[pools.first]
         tree_of_plug = np.searchsorted(roots, owner, "right") - 1
         small = np.uint16 if len(roots) <= 2**16 else np.int64
-        tree = np.zeros(len(s), small)
+        tree: npt.NDArray[Any] = np.zeros(len(s), small)
         if s.group is not None:
             tree = np.append(tree_of_group, 0).astype(small)[s.group]
         if s.connector is not None:
