@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +15,8 @@ import numpy.typing as npt
 from wattfill import _simulate
 from wattfill._records import QUANTA_PER_KW
 from wattfill.errors import InputError, MissingExtraError, UnknownIdError
-from wattfill.simulation.tables import ANY_CONNECTOR, Floats, Schedule, Sessions, Site, Times
+from wattfill.simulation._files import whole_file
+from wattfill.simulation.tables import Floats, Schedule, Sessions, Site, Times
 
 NEVER = np.iinfo(np.int64).max
 """In place of the time at which a session was full, where it never was."""
@@ -118,11 +118,14 @@ class Table(Mapping[str, npt.NDArray[Any]]):
         path : path-like
             Of the file; one that is there is replaced.
 
-        """
-        _pyarrow()
-        import pyarrow.parquet as pq
+        Raises
+        ------
+        InputError
+            If it cannot be written there.
 
-        with _written(Path(path)) as unfinished:
+        """
+        pq = _pyarrow("pyarrow.parquet")
+        with whole_file(path) as unfinished:
             schema = self._arrow(slice(0, 0)).schema
             with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
                 for start in range(0, self.n_rows, ROWS_AT_ONCE):
@@ -147,26 +150,13 @@ def _shown(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _pyarrow() -> Any:
+def _pyarrow(module: str = "pyarrow") -> Any:
     try:
-        import pyarrow
+        return import_module(module)
     except ImportError:
         raise MissingExtraError(
             "tables of a simulation need pyarrow: pip install 'wattfill[simulation]'"
         ) from None
-    return pyarrow
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """Give a name beside the path, which becomes the path once what is written there is complete."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.unfinished")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,7 +231,7 @@ class Curve:
                 f"step must be at least 1 and stop not before start, got step = {step}, "
                 f"start = {start}, stop = {stop}"
             )
-        edges = np.append(np.arange(start, stop, step, np.int64), stop)
+        edges = np.append(np.arange(start, stop, step, dtype=np.int64), stop)
         if edges.size == 1:
             nothing = np.zeros(0)
             return Table({"at": dates(edges[:0]), "mean_kw": nothing, "peak_kw": nothing})
@@ -417,10 +407,10 @@ class SimulationResult:
     def summary(self) -> dict[str, Any]:
         """All trees of groups together, in one row.
 
-        Energies, sessions and hours are added up over the groups that nothing feeds; ``peak_kw`` and
-        ``over_kw`` are those of the one that has most. ``share`` is of all energy that was wanted,
-        also by those turned away; ``full`` is the share of sessions that were full in the end;
-        ``paused_hours`` are those of all sessions.
+        Energies, sessions and hours are added up over the groups that nothing feeds; ``peak_kw``
+        and ``over_kw`` are those of the one that has most. ``share`` is of all energy that was
+        wanted, also by those turned away; ``full`` is the share of sessions that were full in the
+        end; ``paused_hours`` are those of all sessions.
         """
         groups, roots = self.groups, self.site.roots
         a = self.arrays

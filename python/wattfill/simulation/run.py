@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -17,14 +17,14 @@ from wattfill._records import POLICIES, QUANTA_PER_KW
 from wattfill._simulate import Simulation
 from wattfill.errors import InputError, InputTypeError
 from wattfill.simulation.result import NEVER, SimulationResult, Table
-from wattfill.simulation.tables import Schedule, Sessions, Site, Taper, Times, times
+from wattfill.simulation.tables import Floats, Schedule, Sessions, Site, Taper, Times, times
 from wattfill.simulation.validate import Pools, moment, refuse
 
 Strategy: TypeAlias = Literal[
     "wattfill", "fifo", "rotate", "most", "uncontrolled", "equal", "first-come"
 ]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
-"""wattfill by each group's own policy, or by one of them everywhere, and what to compare it with."""
+"""wattfill by the policies of groups, or by one of them everywhere; and what to compare it with."""
 
 _CODES = {"uncontrolled": 1, "equal": 2, "first-come": 3}
 _POLICY_CODES = {policy: code for code, policy in enumerate(("fifo", "rotate", "most"))}
@@ -203,10 +203,10 @@ class Run:
         return start, stop
 
     def _rotation(self, policy: npt.NDArray[np.uint8]) -> Times:
-        ms = np.rint(self.site.rotation * 1000.0)
-        bad = (policy == _POLICY_CODES["rotate"]) & ~(
-            (ms >= 1.0) & (np.abs(ms - self.site.rotation * 1000.0) <= ms * 1e-12) & (ms < 2.0**53)
-        )
+        exact: Floats = self.site.rotation * 1000.0
+        ms: Floats = np.rint(exact)
+        whole = (ms >= 1.0) & (ms < 2.0**53) & (np.abs(ms - exact) <= ms * 1e-12)
+        bad = (policy == _POLICY_CODES["rotate"]) & ~whole
         if bad.any():
             rule = "a whole number of milliseconds, in seconds"
             _validate._refuse("rotation", rule, self.site.rotation, bad)
@@ -221,7 +221,7 @@ class Run:
         owner = np.append(site.owner, 0)[pools.first]
         tree_of_plug = np.searchsorted(roots, owner, "right") - 1
         small = np.uint16 if len(roots) <= 2**16 else np.int64
-        tree = np.zeros(len(s), small)
+        tree: npt.NDArray[Any] = np.zeros(len(s), small)
         if s.group is not None:
             tree = np.append(tree_of_group, 0).astype(small)[s.group]
         if s.connector is not None:
@@ -280,7 +280,7 @@ class Run:
             "full_at": np.full(n, NEVER, np.int64),
             "paused": np.zeros(n, np.int64),
         }
-        of_groups = {
+        of_groups: dict[str, npt.NDArray[Any]] = {
             name: np.zeros(m, np.int64)
             for name in (
                 *("n_sessions", "n_turned_away", "peak", "p95", "limiting", "over", "over_peak"),
@@ -339,7 +339,7 @@ class Run:
         wanted = np.linspace(0, n + n_trees, n_parts + 1)
         edges = np.searchsorted(of_tree + np.arange(n_trees + 1), wanted).tolist()
         edges[-1] = n_trees
-        parts = [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if a < b]
+        parts = [(a, b) for a, b in pairwise(edges) if a < b]
         keep = curves is not None, curves == "sessions"
         done = 0
         if n_threads == 1:
@@ -383,7 +383,7 @@ def compare(
     sessions: Sessions,
     site: Site,
     *,
-    strategies: Sequence[Strategy] = ("wattfill", "uncontrolled", "equal", "first-come"),
+    strategies: Iterable[Strategy] = ("wattfill", "uncontrolled", "equal", "first-come"),
     **options: Any,
 ) -> Table:
     """Simulate the same sessions by several strategies.
@@ -418,8 +418,6 @@ def compare(
     first-come 22.0 0.0
 
     """
-    if isinstance(strategies, str):
-        strategies = (strategies,)
     return _table(
         [simulate(sessions, site, strategy=strategy, **options).summary for strategy in strategies]
     )
