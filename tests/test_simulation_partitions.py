@@ -1,5 +1,12 @@
 """Parts of a simulation: that together they are the whole."""
 
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,8 +14,9 @@ from hypothesis import strategies as st
 
 from wattfill import Connector, Registry
 from wattfill.errors import InputError
-from wattfill.simulation import Sessions, Site
-from wattfill.simulation.partitions import split_fleet, split_sessions
+from wattfill.simulation import Sessions, Site, simulate
+from wattfill.simulation.executors import processes
+from wattfill.simulation.partitions import simulate_parts, split_fleet, split_sessions
 from wattfill.simulation.synthetic import generate, synthetic_site
 
 COLUMNS = ("arrival", "departure", "energy", "maximum", "battery", "soc")
@@ -112,10 +120,11 @@ def test_parts_in_files_have_each_row_and_each_group_once(
         assert own.row.tolist() == sorted(own.row.tolist())
         for g in own_site.parent.tolist():
             assert g < len(own_site.groups)
-        there |= rows(own)
+        if len(own):
+            there |= rows(own)
         groups += own_site.groups
         plugs += own_site.connectors
-    assert there == rows(sessions)
+    assert there == (rows(sessions) if n else {})
     assert tuple(groups) == site.groups
     assert tuple(plugs) == site.connectors
 
@@ -130,3 +139,127 @@ def test_a_folder_that_cannot_be_made_is_told_of(tmp_path):
 
     with pytest.raises(InputError, match="file: the folder cannot be made: File exists"):
         split_sessions(visits(campus(1), 3, 0), campus(1), tmp_path / "file", 1)
+
+
+# What comes of them
+
+
+FLEET = {"connectors": 3, "days": 20, "seed": 9}
+SITE = {"connectors": 3, "capacity": 12.0, "policy": "rotate"}
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """Return what one call makes of a fleet."""
+    sessions = generate("workplace", groups=12, **FLEET)
+    return simulate(sessions, synthetic_site("workplace", groups=12, **SITE))
+
+
+def assert_same_bits(parted, whole):
+    sessions, groups = parted.sessions(), parted.groups()
+    expected = whole.sessions.to_arrow()
+    # Rows of a fleet are counted from 0 in each part.
+    assert sessions.drop(["row"]).equals(expected.drop(["row"]))
+    assert groups.equals(whole.groups.to_arrow())
+    assert parted.n_sessions == len(whole.source)
+    assert (
+        parted.n_full == whole.sessions["full_at"].size - np.isnat(whole.sessions["full_at"]).sum()
+    )
+    assert parted.paused == whole.paused.sum()
+    assert parted.period == (whole.start, whole.stop)
+
+
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor, processes(2)])
+def test_parts_of_a_fleet_come_to_the_same_bits_on_any_executor(executor, whole, tmp_path):
+    parts = split_fleet("workplace", 12, 5, fleet=FLEET, site=SITE)
+    seen = []
+
+    result = simulate_parts(
+        parts, tmp_path, executor=executor, progress=lambda done, of: seen.append((done, of))
+    )
+
+    assert_same_bits(result, whole)
+    assert seen == [(done, 5) for done in range(1, 6)]
+
+
+def test_parts_in_files_come_to_the_same_bits(whole, tmp_path):
+    shuffled = whole.source.take(np.random.default_rng(1).permutation(len(whole.source)))
+    parts = split_sessions(shuffled, whole.site, tmp_path / "parts", 4)
+
+    result = simulate_parts(parts, tmp_path / "out", executor=processes(2), in_flight=2)
+
+    # By the place that each session had.
+    got = result.sessions().sort_by("row")
+    assert got.equals(whole.sessions.to_arrow())
+    assert result.groups().equals(whole.groups.to_arrow())
+
+
+class DyingPart(NamedTuple):
+    """A part whose worker dies the first time, when half of the files are written."""
+
+    part: object
+    folder: Path
+
+    def load(self):
+        trace = self.folder / "died"
+        if not trace.exists():
+            trace.touch()
+            (self.folder / "half").write_bytes(b"PAR1")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.part.load()
+
+
+def dying(tmp_path):
+    first, *others = split_fleet("workplace", 12, 5, fleet=FLEET, site=SITE)
+    return [*others[:2], DyingPart(first, tmp_path), *others[2:]]
+
+
+def in_order(parts):
+    return sorted(parts, key=lambda part: getattr(part, "part", part).groups.start)
+
+
+def test_a_killed_process_costs_a_repeat_and_nothing_else(whole, tmp_path):
+    parts = in_order(dying(tmp_path))
+
+    result = simulate_parts(
+        parts, tmp_path / "out", executor=processes(2), period=(whole.start, whole.stop)
+    )
+
+    assert (tmp_path / "died").exists()
+    assert_same_bits(result, whole)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == sorted(
+        f"{what}-{k:05}.parquet" for what in ("groups", "sessions") for k in range(5)
+    )
+
+
+def test_a_killed_worker_of_dask_costs_a_repeat_and_nothing_else(whole, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs wattfill[dask]")
+    parts = in_order(dying(tmp_path))
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        result = simulate_parts(parts, tmp_path / "out", executor=client.get_executor())
+
+    assert (tmp_path / "died").exists()
+    assert_same_bits(result, whole)
+
+
+def test_sessions_that_are_refused_end_it_at_once(tmp_path):
+    sessions = generate("depot", groups=2, connectors=2, days=3)
+    late = replace(sessions, departure=sessions.arrival - 1)
+    parts = split_sessions(late, synthetic_site("depot", groups=2, connectors=2), tmp_path, 2)
+
+    with pytest.raises(InputError, match="departure must not be before arrival"):
+        simulate_parts(parts, tmp_path / "out")
+
+
+def test_parts_without_sessions_are_told_of(tmp_path):
+    sessions = generate("depot", groups=2, connectors=2, days=3).take(slice(0, 0))
+    parts = split_sessions(sessions, synthetic_site("depot", groups=2, connectors=2), tmp_path, 2)
+
+    with pytest.raises(InputError, match="parts must have a session, got none in all of them"):
+        simulate_parts(parts, tmp_path / "out")

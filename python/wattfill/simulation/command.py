@@ -19,6 +19,7 @@ from wattfill import __version__
 from wattfill.errors import InputError
 from wattfill.registry import Registry
 from wattfill.simulation._files import require_writable, whole_file
+from wattfill.simulation._pyarrow import pa
 from wattfill.simulation.readers import make_reader
 from wattfill.simulation.readers.clock import find_zone
 from wattfill.simulation.report import Part, Table, as_page
@@ -364,9 +365,6 @@ def _write_page(
 
 
 def _save_rows(rows: Sequence[Row], path: str) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet
-
     with whole_file(path) as file:
         pa.parquet.write_table(pa.Table.from_pylist([dict(row) for row in rows]), file)
 

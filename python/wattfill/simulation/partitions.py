@@ -8,9 +8,11 @@ holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -18,15 +20,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.parquet
 
 from wattfill.errors import InputError
 from wattfill.simulation._files import whole_file
+from wattfill.simulation._pyarrow import pa
+from wattfill.simulation.executors import IN_FLIGHT, RETRIES, run
 from wattfill.simulation.readers import read_sessions
 from wattfill.simulation.readers.columns import COLUMNS
+from wattfill.simulation.result import NEVER
+from wattfill.simulation.run import Strategy, simulate
 from wattfill.simulation.synthetic import generate, synthetic_site
-from wattfill.simulation.tables import Sessions, Site
+from wattfill.simulation.tables import Sessions, Site, Taper
 from wattfill.simulation.writing import INSTANT, sessions_to_arrow
 
 Places = npt.NDArray[np.int64]
@@ -71,7 +75,7 @@ class FilePart:
         (row,) = pa.parquet.read_table(self.sessions, columns=["row"]).columns
         if not len(row):
             none = np.zeros(0, np.int64)
-            return Sessions(none, none, none.astype(np.float64)), site
+            return Sessions(none, none, none.astype(np.float64), row=none), site
         sessions = read_sessions(self.sessions, site)
         return replace(sessions, row=row.to_numpy()), site
 
@@ -132,11 +136,7 @@ def split_sessions(
     [<Site: 3 groups in 3 trees, 60 connectors>, <Site: 2 groups in 2 trees, 40 connectors>]
 
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: the folder cannot be made: {error.strerror}") from None
+    folder = _made(Path(folder))
     part_of_group, parts = _share_out(site, parts)
     made = [
         FilePart(str(folder / f"sessions-{k:05}.parquet"), str(folder / f"site-{k:05}.npz"))
@@ -164,6 +164,162 @@ def split_sessions(
                 if bounds[k + 1] > bounds[k]:
                     writer.write_table(table.take(pa.array(order[bounds[k] : bounds[k + 1]])))
     return made
+
+
+@dataclass(frozen=True)
+class PartedResult:
+    """What came out of the parts of a simulation, in the files of a folder.
+
+    Attributes
+    ----------
+    folder : Path
+        With ``sessions-00000.parquet``, ``groups-00000.parquet``, ... of each part, whose columns
+        are those of `SimulationResult.sessions` and `SimulationResult.groups`.
+    strategy : str
+    period : tuple of two ints
+        As of `simulate`, in milliseconds since the epoch.
+    n_parts : int
+    n_sessions, n_full : int
+        How many sessions there were, and how many of them were full in the end.
+    paused : int
+        Milliseconds in which sessions wanted energy and drew nothing.
+
+    """
+
+    folder: Path
+    strategy: str
+    period: tuple[int, int]
+    n_parts: int
+    n_sessions: int
+    n_full: int
+    paused: int
+
+    def groups(self) -> pa.Table:
+        """Return the groups of all parts, in their order."""
+        return self._joined("groups")
+
+    def sessions(self) -> pa.Table:
+        """Return the sessions of all parts, those of one part after those of another.
+
+        All at once, so they have to fit into memory; else read the files.
+        """
+        return self._joined("sessions")
+
+    def _joined(self, what: str) -> pa.Table:
+        return pa.concat_tables(
+            pa.parquet.read_table(_file(self.folder, what, k)) for k in range(self.n_parts)
+        )
+
+
+def simulate_parts(
+    parts: Sequence[Part],
+    folder: str | PathLike[str],
+    *,
+    executor: Executor | Callable[[], Executor] | None = None,
+    strategy: Strategy = "wattfill",
+    taper: Taper | None = None,
+    period: tuple[int, int] | None = None,
+    threads: int = 1,
+    in_flight: int = IN_FLIGHT,
+    retries: int = RETRIES,
+    progress: Callable[[int, int], object] | None = None,
+) -> PartedResult:
+    """Simulate parts wherever an executor does, and leave what comes of them in a folder.
+
+    What is in the files is the same, bit by bit, as of one call of `simulate` with all groups.
+
+    Parameters
+    ----------
+    parts : sequence of SyntheticPart or FilePart
+        What `split_fleet` or `split_sessions` return. Each should take a worker 0.1 to a few
+        seconds: a hundred thousand to a few million sessions.
+    folder : path
+        Where workers write; on a cluster, one that all machines have.
+    executor : Executor, or callable that makes one, optional
+        As of `wattfill.simulation.executors.run`: ``processes(4)``, or of a cluster of Dask
+        ``Client(address).get_executor()``. By default the parts are simulated here, one by one.
+    strategy, taper : optional
+        As of `simulate`.
+    period : tuple of two ints, optional
+        As of `simulate`, in milliseconds since the epoch; by default from the first arrival to the
+        last departure, for which all parts are loaded once before.
+    threads : int
+        How many simulate a part.
+    in_flight, retries : int
+        As of `wattfill.simulation.executors.run`.
+    progress : callable, optional
+        Called as ``progress(done, of)`` with numbers of parts now and then.
+
+    Raises
+    ------
+    InputError
+        The sessions are refused, or the folder cannot be made.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     parts = split_fleet("depot", 6, 3, fleet={"days": 7}, site={})
+    ...     result = simulate_parts(parts, folder)
+    ...     result.groups().num_rows, result.n_sessions == result.sessions().num_rows
+    (6, True)
+
+    """
+    executor = partial(ThreadPoolExecutor, 1) if executor is None else executor
+    folder = _made(Path(folder))
+    options: dict[str, Any] = {"in_flight": in_flight, "retries": retries}
+    if period is None:
+        spans = [span for span in run(parts, _span, executor, **options) if span is not None]
+        if not spans:
+            raise InputError("parts must have a session, got none in all of them")
+        period = (min(start for start, _ in spans), max(stop for _, stop in spans))
+    n_done = 0
+
+    def done(place: int) -> None:
+        nonlocal n_done
+        n_done += 1
+        if progress is not None:
+            progress(n_done, len(parts))
+
+    simulation = {"strategy": strategy, "taper": taper, "period": period, "threads": threads}
+    work = partial(_simulate_part, str(folder), simulation)
+    counts = run(list(enumerate(parts)), work, executor, done=done, **options)
+    n_sessions, n_full, paused = (sum(column) for column in zip(*counts, strict=True))
+    return PartedResult(folder, strategy, period, len(parts), n_sessions, n_full, paused)
+
+
+def _span(part: Part) -> tuple[int, int] | None:
+    """Return when the first session of a part arrives, and the last one departs."""
+    sessions, _ = part.load()
+    if not len(sessions):
+        return None
+    return int(sessions.arrival.min()), int(sessions.departure.max())
+
+
+def _simulate_part(
+    folder: str, simulation: dict[str, Any], numbered: tuple[int, Part]
+) -> tuple[int, int, int]:
+    """Simulate a part, write its files, and return how many sessions there are, ..."""
+    k, part = numbered
+    sessions, site = part.load()
+    result = simulate(sessions, site, **simulation)
+    # Each file takes its name once it is whole: doing a part again does no harm.
+    result.sessions.save(_file(folder, "sessions", k))
+    result.groups.save(_file(folder, "groups", k))
+    n_full = int((result.full_at != NEVER).sum())
+    return len(sessions), n_full, int(result.paused.sum())
+
+
+def _file(folder: str | Path, what: str, k: int) -> Path:
+    return Path(folder) / f"{what}-{k:05}.parquet"
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be made: {error.strerror}") from None
+    return folder
 
 
 def one_tree(sessions: Sessions, site: Site, group: str) -> tuple[Sessions, Site]:

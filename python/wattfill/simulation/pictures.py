@@ -62,7 +62,7 @@ COLOURS = {
 """By the variable of a page that stands for each."""
 # The lines of strategies differ in more than colour.
 LINES = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"), (SKY, "-"), (SOFT, "--"))
-FEW_TO_MANY = LinearSegmentedColormap.from_list("few to many", ["#cfe8f7", BLUE, "#002f4a"])
+FEW_TO_MANY = LinearSegmentedColormap.from_list("few to many", ["#8fc4e8", "#7a7a9c", "#c04f00"])
 STYLE = {
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -85,7 +85,7 @@ DAY = 86_400_000.0
 WIDEST = 800
 # Of so many days or more, each day has them.
 LONG = 60
-# More points than this are shown by how many there are.
+# More points than this are shown by how many there are, in colours for light and dark paper.
 MANY_POINTS = 3000
 
 

@@ -23,7 +23,7 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 body {
-  margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; overflow-wrap: break-word;
+  margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 64rem; overflow-wrap: break-word;
   font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   color-scheme: light dark;
 }
@@ -34,9 +34,10 @@ pre {
   font: .875em/1.5 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere;
 }
 .table { overflow-x: auto; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; font-size: .9375rem; }
+table { border-collapse: collapse; width: 100%; font-size: .875rem; }
 caption, figcaption, summary { text-align: left; font-weight: 600; padding-bottom: .4rem; }
-th, td { text-align: left; vertical-align: top; padding: .25rem .9rem .25rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; }
+td:first-child { min-width: 10rem; }
 td { border-top: 1px solid var(--rule); }
 th { font-weight: 400; color: var(--soft); vertical-align: bottom; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }

@@ -79,9 +79,9 @@ class View:
                 ) from None
             return begin, begin + DAY
         first = self._midnight(self._local(self.period[0]).date())
-        loads = (
-            self.details[0].curve(self.group).sampled(DAY, first, max(self.period[1], first + DAY))
-        )
+        # By whole days, the last one, too.
+        stop = first + DAY * max(-(-(self.period[1] - first) // DAY), 1)
+        loads = self.details[0].curve(self.group).sampled(DAY, first, stop)
         busiest = first + DAY * int(np.argmax(loads["mean_kw"]))
         # Where clocks have been set in between, midnight is an hour away.
         begin = self._midnight(self._local(busiest + DAY // 2).date())
@@ -103,7 +103,7 @@ class View:
             detail.curve(self.group),
             detail.limit(self.group),
             (start, max(stop, start + 1)),
-            title=f"{self.group}: load",
+            title=self.group,
             zone=self.zone,
         )
 
@@ -114,7 +114,7 @@ class View:
             detail.connector_curves(self.group).values(),
             detail.limit(self.group),
             self.day,
-            title=f"{self.group}: connectors",
+            title=self.group,
             zone=self.zone,
         )
 
@@ -122,7 +122,7 @@ class View:
         """Draw what all sessions got over what they wanted."""
         sessions = self.results[0].sessions
         return pictures.energy_picture(
-            sessions["wanted_kwh"], sessions["energy_kwh"], title="all groups: energy"
+            sessions["wanted_kwh"], sessions["energy_kwh"], title="all groups"
         )
 
     def strategies(self) -> Any:

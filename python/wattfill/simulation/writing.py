@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 
 from wattfill.errors import InputError
 from wattfill.simulation._files import whole_file
+from wattfill.simulation._pyarrow import pa
 from wattfill.simulation.tables import Sessions
 
 INSTANT = pa.timestamp("ms", "UTC")

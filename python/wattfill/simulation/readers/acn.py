@@ -6,9 +6,8 @@ import ast
 import json
 from reprlib import repr as shown
 
-import pyarrow as pa
-
 from wattfill.errors import InputError
+from wattfill.simulation._pyarrow import pa
 
 USER_INPUTS = "userInputs"
 

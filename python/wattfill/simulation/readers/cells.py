@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from wattfill.errors import InputError
+from wattfill.simulation._pyarrow import pa, pc
 from wattfill.simulation.readers.clock import FIRST, LAST
 
 Mask = npt.NDArray[np.bool_]

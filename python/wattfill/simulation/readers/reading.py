@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from wattfill.errors import InputError
 from wattfill.simulation._files import whole_file
+from wattfill.simulation._pyarrow import pa
 from wattfill.simulation.readers.acn import asked_for
 from wattfill.simulation.readers.cells import A_NUMBER, A_TIME, Texts, read_numbers, read_times
 from wattfill.simulation.readers.clock import find_zone, to_utc

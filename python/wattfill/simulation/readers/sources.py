@@ -21,19 +21,8 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from wattfill.errors import InputError, InputTypeError, MissingExtraError
-
-try:
-    import pyarrow as pa
-    import pyarrow.csv
-    import pyarrow.ipc
-    import pyarrow.parquet
-except ImportError:
-    raise MissingExtraError(
-        "wattfill.simulation takes pyarrow to read sessions, which is not installed: "
-        "pip install 'wattfill[simulation]'"
-    ) from None
-
+from wattfill.errors import InputError, InputTypeError
+from wattfill.simulation._pyarrow import pa
 from wattfill.simulation.readers.acn import acn_columns
 
 Rows = npt.NDArray[np.int64]
