@@ -3,6 +3,7 @@
 
 It trusts its arguments: `wattfill.simulation` has checked every number that comes here.
 """
+cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
@@ -138,6 +139,8 @@ cdef bytes packed(const sim_steps *of):
     return PyBytes_FromStringAndSize(<const char *> of.steps, of.n * sizeof(sim_step))
 
 
+@cython.final
+@cython.auto_pickle(False)
 cdef class Simulation:
     """Arrays to read from and to write to, by the names that `simulate.h` has for them."""
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wattfill import _validate
-from wattfill._records import POLICIES, TOO_MUCH_KW, Key, effective_minimum
+from wattfill._records import POLICIES, QUANTA_PER_KW, TOO_MUCH_KW, Key, effective_minimum
 from wattfill.errors import InputError, InputTypeError
 from wattfill.registry import Registry
 
@@ -257,7 +257,7 @@ class Site:
     owner: Times
     """(n_connectors,) Place of the group."""
     connector_minimum: Floats
-    """(n_connectors,) kW, effective: at least its group's `minimum`."""
+    """(n_connectors,) kW; where it is less than its group's `minimum`, it becomes that."""
     connector_maximum: Floats
     """(n_connectors,) kW"""
 
@@ -273,15 +273,23 @@ class Site:
         for name, size, of in (("parent", m, "group"), ("owner", n, "connector")):
             _set(self, name, _validate._integers(name, getattr(self, name), size, of))
         self._check()
+        self._check_order()
+        self._raise_minimums()
 
     def _check(self) -> None:
-        per_quantum = 1e6
-        _validate.capacity(self.capacity, len(self.groups), per_quantum, TOO_MUCH_KW * per_quantum)
+        _validate.capacity(
+            self.capacity, len(self.groups), QUANTA_PER_KW, _validate.MOST_QUANTA_WEIGHTED
+        )
         _validate.buffer(self.buffer, len(self.groups))
         _validate.reserved(self.reserved, len(self.groups))
-        low, high = self.connector_minimum, self.connector_maximum
-        if not ((low >= 0.0) & (high >= low) & (high < np.inf)).all():
-            _validate.refuse_bounds(low, high)
+        for name, values in (
+            ("minimum", self.minimum),
+            ("connector_minimum", self.connector_minimum),
+            ("connector_maximum", self.connector_maximum),
+        ):
+            bad = ~((values >= 0.0) & (values < np.inf))
+            if bad.any():
+                _validate._refuse(name, "finite and at least 0", values, bad)
         if len(self.policy) != len(self.groups):
             raise InputError(
                 f"policy must have one value per group, got {len(self.policy)} for "
@@ -297,7 +305,6 @@ class Site:
             if len(set(ids)) < len(ids):
                 twice = next(each for i, each in enumerate(ids) if each in ids[:i])
                 raise InputError(f"{name} must differ from each other, got {twice!r} twice")
-        self._check_order()
 
     def _check_order(self) -> None:
         """Refuse groups that do not stand right behind their parents or what is below these."""
@@ -324,6 +331,20 @@ class Site:
                 f"owner must not fall: connectors stand in the order of their groups, got "
                 f"owner[{i}] = {self.owner[i]} after {self.owner[i - 1]}"
             )
+
+    def _raise_minimums(self) -> None:
+        """Let no connector need less than its group does, nor more than it has."""
+        low = np.maximum(self.connector_minimum, self.minimum[self.owner])
+        high = self.connector_maximum
+        short = low > high
+        if short.any():
+            i = int(np.argmax(short))
+            raise InputError(
+                f"connector_maximum must be at least the effective minimum, got "
+                f"connector_maximum[{i}] = {high[i].item()!r} < {low[i].item()!r} "
+                f"({int(short.sum())} of {short.size} connectors)"
+            )
+        _set(self, "connector_minimum", low)
 
     @classmethod
     def of(cls, registry: Registry) -> Self:
