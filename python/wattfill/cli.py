@@ -80,6 +80,7 @@ examples:
   wattfill simulate sessions.csv --capacity 50 --compare wattfill,equal,uncontrolled
   wattfill simulate --synthetic workplace --groups 1000 --days 365 --report report.html
   wattfill simulate --synthetic depot --sweep capacity=0.5,0.75,1 --sweep buffer=0,0.1,0.2
+  wattfill simulate --synthetic public --groups 20000 --workers 8 --out year/
 
 exit status:
   0, or 2 where the input is no good: a message on standard error then says where and why.
@@ -273,7 +274,20 @@ def _add_simulate_options(simulate: argparse.ArgumentParser) -> None:
         help="what if: capacity or connectors, as multiples, or buffer, with commas between; may "
         "be there for each of them",
     )
-    what.add_argument("--threads", metavar="N", type=_positive, help="(as many as processors)")
+    what.add_argument(
+        "--threads", metavar="N", type=_positive, help="(as many as there are processors)"
+    )
+    beyond = simulate.add_argument_group("in parts, of which each has a place in memory")
+    who = beyond.add_mutually_exclusive_group()
+    who.add_argument(
+        "--workers", metavar="N", type=_positive, help="so many processes; --out is a folder"
+    )
+    who.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="a cluster, by its scheduler; --out is a folder that all machines have",
+    )
+    beyond.add_argument("--parts", metavar="N", type=_positive, help="how many (32)")
     output = simulate.add_argument_group("what to write")
     output.add_argument("--json", action="store_true", help="print JSON for machines")
     output.add_argument(

@@ -7,7 +7,7 @@ try:
     import pyarrow.compute as pc
     import pyarrow.csv
     import pyarrow.ipc
-    import pyarrow.parquet
+    import pyarrow.parquet  # noqa: F401
 except ImportError:
     raise MissingExtraError(
         "files and tables of sessions take pyarrow, which is not installed: "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from wattfill import _simulate
@@ -33,13 +34,13 @@ OUTCOME = {
     "MWh delivered": Figure("energy_kwh", "{:,.2f}", 1e-3),
     "% of wanted": Figure("share", "{:.1f}", 100),
 }
-GROUPS = OUTCOME | {
+PARTED = OUTCOME | {
     "mean kW": Figure("mean_kw", "{:,.1f}"),
     "95 % kW": Figure("p95_kw", "{:,.1f}"),
     "peak kW": Figure("peak_kw", "{:,.1f}"),
-    "usable kW": Figure("usable_kw", "{:,.1f}"),
     "h at limit": Figure("limiting_hours", "{:,.1f}"),
 }
+GROUPS = PARTED | {"usable kW": Figure("usable_kw", "{:,.1f}")}
 STRATEGIES = OUTCOME | {
     "% full": Figure("full", "{:.1f}", 100),
     "h paused": Figure("paused_hours", "{:,.0f}"),
@@ -54,13 +55,19 @@ Row = Mapping[str, Any]
 
 def groups_of(result: SimulationResult) -> list[dict[str, Any]]:
     """Return what `SimulationResult.groups` has, what share got of what was wanted, and limits."""
-    site, rows = result.site, result.groups.to_dicts()
+    site, rows = result.site, with_share(result.groups.to_dicts())
     limits = zip(site.capacity.tolist(), site.buffer.tolist(), site.reserved.tolist(), strict=True)
     for row, (capacity, buffer, reserved) in zip(rows, limits, strict=True):
-        wanted = row["wanted_kwh"] + row["refused_kwh"]
-        row["share"] = row["energy_kwh"] / wanted if wanted else 1.0
         usable = _simulate.usable(capacity, buffer, reserved, QUANTA_PER_KW)
         row["usable_kw"] = usable / QUANTA_PER_KW
+    return rows
+
+
+def with_share(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give each group the share that was delivered of all that was wanted."""
+    for row in rows:
+        wanted = row["wanted_kwh"] + row["refused_kwh"]
+        row["share"] = row["energy_kwh"] / wanted if wanted else 1.0
     return rows
 
 
@@ -119,6 +126,17 @@ def as_table(name: str, columns: Columns, rows: Sequence[Row]) -> str:
     return "".join(f"{line}\n" for line in lines if line)
 
 
+def as_text(
+    lines: Sequence[str], name: str, columns: Columns, rows: Sequence[Row], end: str = ""
+) -> str:
+    """Return lines, a table, and what is said in the end."""
+    shown = worst(rows)
+    text = "".join(f"{line}\n" for line in lines) + "\n" + as_table(name, columns, shown)
+    if len(shown) < len(rows):
+        text += f"\nThe {len(shown)} of {len(rows):,} that got the least of what they wanted.\n"
+    return text + (f"\n{end}\n" if end else "")
+
+
 def sentence(row: Row) -> str:
     """Return what came of a simulation, from its summary."""
     said = (
@@ -146,3 +164,26 @@ def no_rich(what: str) -> MissingExtraError:
     return MissingExtraError(
         f"{what} takes rich, which is not installed: pip install 'wattfill[cli]', or ask for --json"
     )
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Callable[[str], Callable[[int, int], None] | None]]:
+    """Show bars on a terminal, with the time that is left; yield what makes one."""
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
+        yield lambda what: None
+        return
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    except ImportError:
+        raise no_rich("a terminal") from None
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        reading = bars.add_task("sessions", total=None)
+
+        def step(what: str) -> Callable[[int, int], None]:
+            bars.update(reading, visible=False)
+            task = bars.add_task(what, total=None)
+            return lambda done, of: bars.update(task, completed=done, total=of)
+
+        yield step
