@@ -133,22 +133,3 @@ def test_a_broken_pool_that_nobody_can_make_again_is_told_of(tmp_path):
         pytest.raises(ConflictError, match="executor must be what makes one"),
     ):
         run(TASKS, partial(die_once, tmp_path), pool)
-
-
-def test_a_killed_worker_of_dask_costs_what_it_had_and_nothing_else(tmp_path):
-    distributed = pytest.importorskip("distributed", reason="dask is not installed: wattfill[dask]")
-    with (
-        distributed.LocalCluster(
-            n_workers=2,
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        results = run(TASKS, partial(die_once, str(tmp_path)), client.get_executor(), in_flight=2)
-
-    assert results == SQUARES
-    again = [task for task, times in enumerate(times_done(tmp_path)) if times > 1]
-    assert 5 in again
-    assert len(again) <= 2

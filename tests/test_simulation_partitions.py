@@ -4,6 +4,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -186,7 +187,9 @@ def test_parts_in_files_come_to_the_same_bits(whole, tmp_path):
     shuffled = whole.source.take(np.random.default_rng(1).permutation(len(whole.source)))
     parts = split_sessions(shuffled, whole.site, tmp_path / "parts", 4)
 
-    result = simulate_parts(parts, tmp_path / "out", executor=processes(2), in_flight=2)
+    result = simulate_parts(
+        parts, tmp_path / "out", executor=partial(ThreadPoolExecutor, 2), in_flight=2
+    )
 
     # By the place that each session had.
     got = result.sessions().sort_by("row")

@@ -12,7 +12,7 @@ from wattfill import __version__
 from wattfill.simulation._files import require_writable, whole_file
 from wattfill.simulation._pyarrow import pa
 from wattfill.simulation.parted import simulate_in_parts
-from wattfill.simulation.report import Table, as_page
+from wattfill.simulation.report import Part, Table, as_page
 from wattfill.simulation.result import SimulationResult
 from wattfill.simulation.run import simulate, sweep
 from wattfill.simulation.scenario import Scenario, make_scenario, require_sense
@@ -139,8 +139,7 @@ def _swept(options: argparse.Namespace, scenario: Scenario, steps: Callable[[str
         **varied,
     )
     name, rows = ", ".join(varied), table.to_dicts()
-    for row in rows:
-        row[name] = ", ".join(f"{row[key]:g}" for key in varied)
+    named = [row | {name: ", ".join(f"{row[key]:g}" for key in varied)} for row in rows]
     if options.out:
         table.save(options.out)
     if options.plot or options.report:
@@ -156,12 +155,12 @@ def _swept(options: argparse.Namespace, scenario: Scenario, steps: Callable[[str
                 [],
                 [
                     for_page(sweep_view(varied, rows), "Energy wanted and not delivered"),
-                    _page_table("What-if", name, STRATEGIES, rows),
+                    _page_table("What-if", name, STRATEGIES, named),
                 ],
             )
     if options.json:
-        return _as_json(scenario, {"sweep": table.to_dicts()})
-    return as_text(scenario.told(), name, STRATEGIES, rows)
+        return _as_json(scenario, {"sweep": rows})
+    return as_text(scenario.told(), name, STRATEGIES, named)
 
 
 def _as_json(scenario: Scenario, document: dict[str, Any]) -> str:

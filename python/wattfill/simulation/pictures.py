@@ -440,7 +440,7 @@ def _finish(
 ) -> None:
     start, stop = period
     clock = UTC if zone is None else zone
-    locator = dates.AutoDateLocator(tz=clock, maxticks=9)
+    locator = dates.AutoDateLocator(tz=clock, minticks=3, maxticks=9)
     axes.xaxis.set_major_locator(locator)
     within_a_day = stop - start <= 1.5 * DAY
     axes.xaxis.set_major_formatter(
