@@ -62,11 +62,13 @@ def write_sessions(sessions: Sessions, path: str | PathLike[str]) -> None:
     Examples
     --------
     >>> import tempfile
-    >>> from wattfill.simulation import generate, read_sessions
+    >>> from wattfill.simulation.readers import read_sessions
+    >>> from wattfill.simulation.synthetic import generate
+    >>> week = generate("depot", groups=1, days=7)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_sessions(generate("depot", groups=1, days=7), f"{folder}/week.parquet")
-    ...     len(read_sessions(f"{folder}/week.parquet"))
-    96
+    ...     write_sessions(week, f"{folder}/week.parquet")
+    ...     len(read_sessions(f"{folder}/week.parquet")) == len(week)
+    True
 
     """
     write = {".parquet": pa.parquet.write_table, ".csv": pa.csv.write_csv}.get(Path(path).suffix)

@@ -58,8 +58,8 @@ def find_columns(
 
     Examples
     --------
-    >>> find_columns("a.csv", ["Start", "departure", "energy_kwh"], {"arrival": "Start"})
-    {'arrival': 'Start', 'departure': 'departure', 'energy': 'energy_kwh'}
+    >>> find_columns("a.csv", ["site", "Start", "departure", "energy_kwh"], {"arrival": "Start"})
+    {'group': 'site', 'arrival': 'Start', 'departure': 'departure', 'energy': 'energy_kwh'}
 
     """
     for name, count in Counter(names).items():
