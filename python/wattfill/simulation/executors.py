@@ -41,7 +41,7 @@ def processes(n: int) -> Callable[[], Executor]:
 def run(
     tasks: Iterable[T],
     work: Callable[[T], R],
-    executor: Executor | Callable[[], Executor],
+    executor: Executor | Callable[[], Executor] | Pool,
     *,
     in_flight: int = IN_FLIGHT,
     retries: int = RETRIES,
@@ -57,7 +57,7 @@ def run(
     work : callable
         What to do. On another process or machine it must be found by its name, and it may be done
         more than once for a task, so that it must not matter if it is.
-    executor : Executor, or callable that makes one
+    executor : Executor, callable that makes one, or Pool
         Who does it. What is made here is shut down here. A pool of processes whose process dies is
         broken, and only what makes one (as `processes`) can go on with another.
     in_flight : int
@@ -80,7 +80,10 @@ def run(
     ['kWkWkW', 'kWkWkWkW']
 
     """
-    return _Run(tasks, work, executor, in_flight, retries, done).results()
+    if isinstance(executor, Pool):
+        return _Run(tasks, work, executor, in_flight, retries, done).results()
+    with Pool(executor) as pool:
+        return _Run(tasks, work, pool, in_flight, retries, done).results()
 
 
 def _attempt(work: Callable[[T], R], task: T, attempt: int) -> R:
@@ -89,20 +92,52 @@ def _attempt(work: Callable[[T], R], task: T, attempt: int) -> R:
     return work(task)
 
 
+class Pool:
+    """An executor for one `run` after another, which is made anew where it breaks.
+
+    Parameters
+    ----------
+    executor : Executor, or callable that makes one
+        As of `run`.
+
+    """
+
+    def __init__(self, executor: Executor | Callable[[], Executor]) -> None:
+        self._make = None if isinstance(executor, Executor) else executor
+        self.executor = executor if isinstance(executor, Executor) else executor()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._make is not None:
+            self.executor.shutdown(cancel_futures=True)
+
+    def mend(self, broken: Executor, error: BrokenExecutor) -> None:
+        """Make another executor, once for all that was in flight with the broken one."""
+        if self._make is None:
+            raise ConflictError(
+                "executor must be what makes one where its processes may die, such as "
+                "wattfill.simulation.executors.processes(2), got one that is broken now"
+            ) from error
+        if self.executor is broken:
+            broken.shutdown(wait=False)
+            self.executor = self._make()
+
+
 class _Run(Generic[T, R]):
     def __init__(
         self,
         tasks: Iterable[T],
         work: Callable[[T], R],
-        executor: Executor | Callable[[], Executor],
+        pool: Pool,
         in_flight: int,
         retries: int,
         done: Callable[[int], None] | None,
     ) -> None:
         self._waiting = enumerate(tasks)
         self._work = work
-        self._make = None if isinstance(executor, Executor) else executor
-        self._executor = executor if isinstance(executor, Executor) else executor()
+        self._pool = pool
         self._room = in_flight
         self._retries = retries
         self._done = done or (lambda place: None)
@@ -117,11 +152,9 @@ class _Run(Generic[T, R]):
                 for future in wait(self._in_flight, return_when=FIRST_COMPLETED).done:
                     self._take(future)
         finally:
-            # Also after an error or an interrupt: nothing is left behind that still runs for us.
+            # Also after an error or an interrupt: nothing is left behind that waits for its turn.
             for future in self._in_flight:
                 future.cancel()
-            if self._make is not None:
-                self._executor.shutdown(cancel_futures=True)
         return [self._results[place] for place in sorted(self._results)]
 
     def _submit(self) -> bool:
@@ -134,15 +167,16 @@ class _Run(Generic[T, R]):
                     place, task = next(self._waiting)
                 except StopIteration:
                     break
-            attempt = self._attempts[place] = self._attempts.get(place, 0) + 1
+            executor = self._pool.executor
+            attempt = self._attempts.get(place, 0) + 1
             try:
-                future = self._executor.submit(_attempt, self._work, task, attempt)
+                future = executor.submit(_attempt, self._work, task, attempt)
             except BrokenExecutor as error:
-                self._attempts[place] -= 1
                 self._again.append((place, task))
-                self._mend(self._executor, error)
+                self._pool.mend(executor, error)
                 continue
-            self._in_flight[future] = place, task, self._executor
+            self._attempts[place] = attempt
+            self._in_flight[future] = place, task, executor
         return bool(self._in_flight)
 
     def _take(self, future: Future[R]) -> None:
@@ -157,17 +191,6 @@ class _Run(Generic[T, R]):
                 raise
             self._again.append((place, task))
             if isinstance(error, BrokenExecutor):
-                self._mend(executor, error)
+                self._pool.mend(executor, error)
         else:
             self._done(place)
-
-    def _mend(self, broken: Executor, error: BrokenExecutor) -> None:
-        """Make another executor, once for all that was in flight with the broken one."""
-        if self._make is None:
-            raise ConflictError(
-                "executor must be what makes one where its processes may die, such as "
-                "wattfill.simulation.processes(2), got one that is broken now"
-            ) from error
-        if self._executor is broken:
-            broken.shutdown(wait=False)
-            self._executor = self._make()

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from wattfill.errors import InputError
 from wattfill.simulation._files import whole_file
 from wattfill.simulation._pyarrow import pa
-from wattfill.simulation.executors import IN_FLIGHT, RETRIES, run
+from wattfill.simulation.executors import IN_FLIGHT, RETRIES, Pool, run
 from wattfill.simulation.readers import read_sessions
 from wattfill.simulation.readers.columns import COLUMNS
 from wattfill.simulation.result import NEVER
@@ -265,14 +265,8 @@ def simulate_parts(
     (6, True)
 
     """
-    executor = partial(ThreadPoolExecutor, 1) if executor is None else executor
     folder = _made(Path(folder))
     options: dict[str, Any] = {"in_flight": in_flight, "retries": retries}
-    if period is None:
-        spans = [span for span in run(parts, _span, executor, **options) if span is not None]
-        if not spans:
-            raise InputError("parts must have a session, got none in all of them")
-        period = (min(start for start, _ in spans), max(stop for _, stop in spans))
     n_done = 0
 
     def done(place: int) -> None:
@@ -281,9 +275,15 @@ def simulate_parts(
         if progress is not None:
             progress(n_done, len(parts))
 
-    simulation = {"strategy": strategy, "taper": taper, "period": period, "threads": threads}
-    work = partial(_simulate_part, str(folder), simulation)
-    counts = run(list(enumerate(parts)), work, executor, done=done, **options)
+    with Pool(partial(ThreadPoolExecutor, 1) if executor is None else executor) as pool:
+        if period is None:
+            spans = [span for span in run(parts, _span, pool, **options) if span is not None]
+            if not spans:
+                raise InputError("parts must have a session, got none in all of them")
+            period = (min(start for start, _ in spans), max(stop for _, stop in spans))
+        simulation = {"strategy": strategy, "taper": taper, "period": period, "threads": threads}
+        work = partial(_simulate_part, str(folder), simulation)
+        counts = run(list(enumerate(parts)), work, pool, done=done, **options)
     n_sessions, n_full, paused = (sum(column) for column in zip(*counts, strict=True))
     return PartedResult(folder, strategy, period, len(parts), n_sessions, n_full, paused)
 

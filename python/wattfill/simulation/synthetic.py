@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -25,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 
 HOUR = 3600.0
+# Columns of so many rows are memory of their own, which goes back once they are not needed.
+PIECE = 1 << 22
 # A session shorter than this is somebody who changed their mind.
 SHORTEST = 600.0
 
@@ -221,16 +223,20 @@ def generate(
         raise InputError(f"demand must be above 0 and finite, got {demand!r}")
     zone, first = find_zone(time_zone), _day(start)
     make = _own if what.has_own else _pool
-    parts = []
+    parts: list[_Columns] = []
+    pieces: list[_Columns] = []
+    counts = []
     for number in numbers:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(number,)))
         drawn = make(what, rng, connectors, days, first, demand)
-        parts.append(_Part.of(drawn, rng, first, zone))
-    counts = [len(part.arrival) for part in parts]
-    columns = {name: _join(parts, name) for name in _Part._fields if name != "connector"}
+        parts.append(_made(drawn, rng, first, zone))
+        counts.append(len(drawn.arrival))
+        if sum(counts[-len(parts) :]) >= PIECE:
+            pieces.append(_joined(parts))
+    columns = _joined(pieces if not parts else [*pieces, _joined(parts)])
     if what.has_own:
         before = np.arange(len(numbers), dtype=np.int32) * connectors
-        columns["connector"] = _join(parts, "connector") + np.repeat(before, counts)
+        columns["connector"] += np.repeat(before, counts)
     names = _group_ids(what, numbers)
     return Sessions(
         **columns,
@@ -336,6 +342,9 @@ def _group_ids(kind: Kind, numbers: range) -> tuple[str, ...]:
 def _connector_ids(groups: tuple[str, ...], connectors: int) -> tuple[tuple[str, str], ...]:
     digits = max(2, len(str(connectors - 1)))
     return tuple((f"{group}-{i:0{digits}}", "1") for group in groups for i in range(connectors))
+
+
+_Columns: TypeAlias = dict[str, npt.NDArray[Any]]
 
 
 class _Drawn(NamedTuple):
@@ -445,31 +454,30 @@ def _draw_departures(
     return departure
 
 
-class _Part(NamedTuple):
-    """The columns of a group."""
-
-    arrival: Times
-    departure: Times
-    energy: Floats
-    maximum: Floats
-    battery: Floats
-    soc: Floats
-    connector: npt.NDArray[np.int32] | None
-
-    @classmethod
-    def of(cls, drawn: _Drawn, rng: np.random.Generator, first: int, zone: ZoneInfo) -> _Part:
-        battery = drawn.battery
-        # To the watt-hour, as meters tell it.
-        energy = np.minimum(drawn.energy, (1.0 - LEAST_SOC) * battery).round(3)
-        luck = rng.random(len(energy))
-        until = np.where(luck < UNTIL_FULL, 1.0, 0.8 + 0.2 * (luck - UNTIL_FULL) / (1 - UNTIL_FULL))
-        soc = np.floor(1e4 * np.maximum(until - energy / battery, LEAST_SOC)) / 1e4
-        arrival, departure = (
-            to_utc(seconds.astype(np.int64) * SECOND + first * DAY, zone) // 1000
-            for seconds in (drawn.arrival, drawn.departure)
-        )
-        return cls(arrival, departure, energy, drawn.maximum, battery, soc, drawn.connector)
+def _joined(parts: list[_Columns]) -> _Columns:
+    """Return the columns of all parts, and empty these: next to nothing is there twice."""
+    columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in [*parts[0]]}
+    parts.clear()
+    return columns
 
 
-def _join(parts: list[_Part], name: str) -> npt.NDArray[Any]:
-    return np.concatenate([getattr(part, name) for part in parts])
+def _made(drawn: _Drawn, rng: np.random.Generator, first: int, zone: ZoneInfo) -> _Columns:
+    """Return the columns of a group."""
+    battery = drawn.battery
+    # To the watt-hour, as meters tell it.
+    energy = np.minimum(drawn.energy, (1.0 - LEAST_SOC) * battery).round(3)
+    luck = rng.random(len(energy))
+    until = np.where(luck < UNTIL_FULL, 1.0, 0.8 + 0.2 * (luck - UNTIL_FULL) / (1 - UNTIL_FULL))
+    columns: _Columns = {
+        name: to_utc(seconds.astype(np.int64) * SECOND + first * DAY, zone) // 1000
+        for name, seconds in (("arrival", drawn.arrival), ("departure", drawn.departure))
+    }
+    columns |= {
+        "energy": energy,
+        "maximum": drawn.maximum,
+        "battery": battery,
+        "soc": np.floor(1e4 * np.maximum(until - energy / battery, LEAST_SOC)) / 1e4,
+    }
+    if drawn.connector is not None:
+        columns["connector"] = drawn.connector
+    return columns

@@ -72,20 +72,18 @@ class View:
         """From when to when the day is, in local time."""
         if self._day is not None:
             try:
-                begin = self._midnight(date.fromisoformat(self._day))
+                return self._all_of(date.fromisoformat(self._day))
             except ValueError:
                 raise InputError(
                     f"--day must be a day such as 2026-03-02, got {self._day!r}"
                 ) from None
-            return begin, begin + DAY
         first = self._midnight(self._local(self.period[0]).date())
         # By whole days, the last one, too.
         stop = first + DAY * max(-(-(self.period[1] - first) // DAY), 1)
         loads = self.details[0].curve(self.group).sampled(DAY, first, stop)
         busiest = first + DAY * int(np.argmax(loads["mean_kw"]))
         # Where clocks have been set in between, midnight is an hour away.
-        begin = self._midnight(self._local(busiest + DAY // 2).date())
-        return begin, begin + DAY
+        return self._all_of(self._local(busiest + DAY // 2).date())
 
     @cached_property
     def week(self) -> tuple[int, int]:
@@ -135,6 +133,10 @@ class View:
             title=self.group,
             zone=self.zone,
         )
+
+    def _all_of(self, day: date) -> tuple[int, int]:
+        # 23 or 25 hours where clocks are set.
+        return self._midnight(day), self._midnight(day + timedelta(days=1))
 
     def _local(self, at: int) -> datetime:
         return datetime.fromtimestamp(at / 1000, self.zone or UTC)
