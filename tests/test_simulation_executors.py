@@ -113,9 +113,16 @@ def test_an_executor_of_somebody_else_is_left_open(tmp_path):
 
 
 def test_a_killed_process_costs_what_was_in_flight_and_nothing_else(tmp_path):
-    results = run(TASKS, partial(die_once, tmp_path), processes(2), in_flight=2)
+    made = []
+
+    def make():
+        made.append(processes(2)())
+        return made[-1]
+
+    results = run(TASKS, partial(die_once, tmp_path), make, in_flight=2)
 
     assert results == SQUARES
+    assert len(made) == 2
     again = [task for task, times in enumerate(times_done(tmp_path)) if times > 1]
     # With two in flight, the pool took one other task down with it, if any.
     assert 5 in again

@@ -24,16 +24,19 @@ COLUMNS = ("arrival", "departure", "energy", "maximum", "battery", "soc")
 
 
 def campus(n):
-    """Return a site of n trees: a group with two below it, one of these without connectors."""
+    """Return a site of n trees: a group with two below it, one of these without connectors.
+
+    The first tree is much larger than the others.
+    """
     registry = Registry()
     for k in range(n):
         top = registry.create_group(f"top-{k}", 50, id=f"top-{k}")
         for floor in "ab":
             registry.create_group(f"{k}{floor}", 20, id=f"{k}{floor}", parent=top.id)
         for group in (f"top-{k}", f"{k}a"):
-            registry.add_charge_station(
-                group, f"CS-{group}", [Connector("1", 11), Connector("2", 7)]
-            )
+            for station in range(9 if k == 0 else 1):
+                plugs = [Connector("1", 11), Connector("2", 7)]
+                registry.add_charge_station(group, f"CS-{group}-{station}", plugs)
     return Site.of(registry)
 
 
@@ -123,6 +126,7 @@ def test_parts_in_files_have_each_row_and_each_group_once(
             assert g < len(own_site.groups)
         if len(own):
             there |= rows(own)
+        assert own_site.groups
         groups += own_site.groups
         plugs += own_site.connectors
     assert there == (rows(sessions) if n else {})

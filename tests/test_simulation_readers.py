@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 from wattfill import Connector, Registry
 from wattfill.errors import InputError, InputTypeError
 from wattfill.simulation import Site
-from wattfill.simulation.readers import read_acn, read_sessions
+from wattfill.simulation.readers import read_acn, read_sessions, sources
 from wattfill.simulation.readers.clock import find_zone, to_local, to_utc
+from wattfill.simulation.readers.reading import Reader
+from wattfill.simulation.readers.sources import open_source
 from wattfill.simulation.writing import write_sessions
 
 HEADER = "group,chargestation,connector,arrival,departure,energy"
@@ -235,6 +237,8 @@ def test_what_was_written_is_read(tmp_path):
 
     read = [read_sessions(tmp_path / name) for name in ("s.parquet", "s.csv")]
 
+    # What nobody says is nothing, and no number.
+    assert pa.parquet.read_table(tmp_path / "s.parquet")["battery"].null_count == 1
     for again in read:
         for name in COLUMNS:
             one, other = getattr(sessions, name), getattr(again, name)
@@ -575,6 +579,63 @@ def test_who_overlaps_only_with_a_row_that_is_left_out_stays(file, site, tmp_pat
     sessions = read_sessions(path, site, skip_bad_rows=tmp_path / "bad.csv")
 
     assert times(sessions.arrival) == ["2026-03-02T08:00", "2026-03-02T09:00"]
+
+
+def test_who_overlaps_only_with_a_row_that_is_broken_otherwise_stays(file, site, tmp_path):
+    path = file(
+        HEADER,
+        "North,CS-1,1,2026-03-02T08:00Z,2026-03-02T12:00Z,-1",
+        "North,CS-1,1,2026-03-02T09:00Z,2026-03-02T10:00Z,20",
+    )
+
+    sessions = read_sessions(path, site, skip_bad_rows=tmp_path / "bad.csv")
+
+    assert times(sessions.arrival) == ["2026-03-02T09:00"]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Have files read a few rows at a time."""
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 100)
+
+
+def test_a_file_is_read_block_by_block(file, refusal, small_blocks):
+    many = [f"g-{k % 7},,,2026-03-02T08:{k}Z,2026-03-02T17:00Z,{k}" for k in range(10, 60)]
+    columns = zip(*(row.split(",") for row in many), strict=True)
+    whole = read_sessions(dict(zip(HEADER.split(","), map(list, columns), strict=True)))
+
+    sessions = read_sessions(file(HEADER, *many, name="good.csv"))
+
+    assert same(sessions, whole)
+    said = refusal(file(HEADER, *many, many[0].replace("08:10Z", "x"), *many))
+    assert said.startswith("sessions.csv: line 52: arrival must be a time from")
+    pieces = [*Reader(open_source(file(HEADER, *many))).pieces(10)]
+    assert len(pieces) > 3
+    assert np.concatenate([piece.arrival for piece in pieces]).tolist() == whole.arrival.tolist()
+    assert [row for piece in pieces[1:] for row in piece.row] == [*range(len(pieces[0]), 50)]
+
+
+def test_a_line_may_end_within_quotes(file, small_blocks):
+    note = f'"a\nb, ""c""\n\n{"-" * 30}"'
+    row = f"{note},North,,,2026-03-02T08:00Z,2026-03-02T17:00Z,20"
+
+    sessions = read_sessions(file(f"note,{HEADER}", *[row] * 27))
+
+    assert len(sessions) == 27
+
+
+def test_the_line_of_a_row_is_where_it_ends(file, refusal):
+    path = file(f"note,{HEADER}", f'"a\nb",{ROWS[0]}', f'"c\nd",{ROWS[1].replace("7.5", "x")}')
+
+    assert refusal(path).startswith("sessions.csv: line 5: energy must be a number")
+
+
+def test_a_date_is_its_midnight(file, tmp_path):
+    path = file(HEADER, "North,CS-1,1,2026-03-02,2026-03-03,20", "North,CS-1,1,x,2026-03-03,20")
+
+    sessions = read_sessions(path, time_zone="Europe/Oslo", skip_bad_rows=tmp_path / "bad.csv")
+
+    assert times(sessions.arrival) == ["2026-03-01T23:00"]
 
 
 def test_the_order_of_rows_does_not_matter(file, site):
