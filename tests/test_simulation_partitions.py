@@ -26,7 +26,7 @@ COLUMNS = ("arrival", "departure", "energy", "maximum", "battery", "soc")
 def campus(n):
     """Return a site of n trees: a group with two below it, one of these without connectors.
 
-    The first tree is much larger than the others.
+    The first and the last tree are much larger than the others.
     """
     registry = Registry()
     for k in range(n):
@@ -34,7 +34,7 @@ def campus(n):
         for floor in "ab":
             registry.create_group(f"{k}{floor}", 20, id=f"{k}{floor}", parent=top.id)
         for group in (f"top-{k}", f"{k}a"):
-            for station in range(9 if k == 0 else 1):
+            for station in range(9 if k in (0, n - 1) else 1):
                 plugs = [Connector("1", 11), Connector("2", 7)]
                 registry.add_charge_station(group, f"CS-{group}-{station}", plugs)
     return Site.of(registry)
