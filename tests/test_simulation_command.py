@@ -93,7 +93,7 @@ def test_sessions_of_a_file_at_a_site_are_told_in_a_table(files, capsys):
 
     assert status == 0
     assert capsys.readouterr().out == (
-        "sessions.csv: 2 sessions in 1 groups with 2 connectors, 2026-03-02 08:00 to "
+        "sessions.csv: 2 sessions in 1 group with 2 connectors, 2026-03-02 08:00 to "
         "2026-03-02 18:00 UTC\n"
         "\n"
         "group  sessions  turned away  MWh delivered  % of wanted  mean kW  95 % kW  peak kW  "
@@ -180,7 +180,7 @@ def test_broken_rows_are_left_out_and_told_of(files, answer):
     document = answer(*LONDON, "--skip-bad-rows", "bad.csv")
 
     assert document["about"]["notes"] == [
-        "1 of 3 rows are broken and left out: bad.csv has them, each with the reason."
+        "1 of 3 rows broken and left out: bad.csv has them, each with the reason."
     ]
     assert document["about"]["sessions"] == 2
     with open("bad.csv", newline="") as lines:
@@ -194,7 +194,7 @@ def test_stations_in_two_groups_are_told_of(files, answer):
     document = answer("sessions.csv", "--time-zone", "UTC", "--capacity", "11")
 
     assert document["about"]["notes"] == [
-        "1 sessions name another group than most at their charge station, and count in that of "
+        "1 session put a charge station into another group than most do, and count in that of "
         "the most."
     ]
     assert document["about"]["groups"] == 1
@@ -320,6 +320,11 @@ REFUSED = {
     (*FLEET, "--sweep", "capacity=1", "--sweep", "buffer=0", "--sweep", "connectors=1",
      "--plot", "a.png"):
         "a picture has one or two things varied, got capacity, buffer, connectors",
+    ("sessions.csv", "--capacity", "9", "--time-zone", "UTC", "--out", "sessions.csv"):
+        "--out must be another file than what is read, got 'sessions.csv'",
+    ("sessions.csv", "--capacity", "9", "--time-zone", "UTC", "--skip-bad-rows", "sessions.csv"):
+        "skip_bad_rows must be another file than what is read, got sessions.csv",
+    (*FLEET, "--strategy", "luck"): "strategy must be one of",
     (*FLEET, "--workers", "1"): "--out must name a folder for what comes of the parts",
     (*FLEET, "--workers", "1", "--out", "."):
         "--out must be a folder that is empty or not there, got '.'",

@@ -131,7 +131,7 @@ def test_a_killed_process_costs_what_was_in_flight_and_nothing_else(tmp_path):
 
 def test_a_task_that_kills_its_process_each_time_fails():
     with pytest.raises(BrokenExecutor):
-        run([0], always_die, processes(1), retries=1)
+        run([0], always_die, processes(1), retries=0)
 
 
 def test_a_broken_pool_that_nobody_can_make_again_is_told_of(tmp_path):

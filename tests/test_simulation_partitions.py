@@ -174,7 +174,7 @@ def assert_same_bits(parted, whole):
     assert parted.period == (whole.start, whole.stop)
 
 
-@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor, processes(2)])
+@pytest.mark.parametrize("executor", [None, ThreadPoolExecutor])
 def test_parts_of_a_fleet_come_to_the_same_bits_on_any_executor(executor, whole, tmp_path):
     parts = split_fleet("workplace", 12, 5, fleet=FLEET, site=SITE)
     seen = []

@@ -70,5 +70,10 @@ def require_writable(path: str | PathLike[str]) -> None:
         raise _NotWritten
 
 
+def is_same_file(one: str | PathLike[str], other: str | PathLike[str]) -> bool:
+    """Return whether both are there, and are the same file."""
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
 class _NotWritten(Exception):  # noqa: N818
     """Ends the writing of a file before it has its name."""

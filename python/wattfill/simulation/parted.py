@@ -14,7 +14,7 @@ from wattfill.errors import InputError, MissingExtraError
 from wattfill.simulation.executors import processes
 from wattfill.simulation.partitions import Part, simulate_parts, split_fleet, split_sessions
 from wattfill.simulation.scenario import fleet_options, notes_of, open_sessions, refuse
-from wattfill.simulation.words import PARTED, as_text, progress, with_share
+from wattfill.simulation.words import PARTED, as_text, count, progress, with_share
 
 # How many parts there are if nobody says, and how many rows are read at a time.
 PARTS, PIECE = 32, 1 << 21
@@ -70,8 +70,8 @@ def simulate_in_parts(options: argparse.Namespace) -> str:
         about = {"input": name, "folder": str(folder), "parts": result.n_parts, "notes": notes}
         return json.dumps({"about": about, "groups": rows}, indent=2) + "\n"
     lines = [
-        f"{name}: {result.n_sessions:,} sessions in {len(rows):,} groups, in {result.n_parts} "
-        f"parts, whose files are in {folder}",
+        f"{name}: {count(result.n_sessions, 'session')} in {count(len(rows), 'group')}, in "
+        f"{count(result.n_parts, 'part')}, whose files are in {folder}",
         *notes,
     ]
     return as_text(lines, "group", PARTED, rows)

@@ -174,7 +174,8 @@ class PartedResult:
     ----------
     folder : Path
         With ``sessions-00000.parquet``, ``groups-00000.parquet``, ... of each part, whose columns
-        are those of `SimulationResult.sessions` and `SimulationResult.groups`.
+        are those of `SimulationResult.sessions` and `SimulationResult.groups`. The ``row`` of a
+        session is its place in the table that was split, or in its part of a fleet.
     strategy : str
     period : tuple of two ints
         As of `simulate`, in milliseconds since the epoch.

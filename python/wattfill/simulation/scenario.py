@@ -13,12 +13,14 @@ import numpy as np
 
 from wattfill.errors import InputError
 from wattfill.registry import Registry
+from wattfill.simulation._files import is_same_file
 from wattfill.simulation.readers import make_reader
 from wattfill.simulation.readers.clock import find_zone
 from wattfill.simulation.readers.reading import Reader
 from wattfill.simulation.sites import site_of_sessions
 from wattfill.simulation.synthetic import generate, synthetic_site
 from wattfill.simulation.tables import Sessions, Site
+from wattfill.simulation.words import count
 from wattfill.site import parse
 
 GROUPS_MADE, CONNECTORS_MADE, MAXIMUM = 10, 20, 22.0
@@ -66,8 +68,9 @@ class Scenario:
             for at in (self.sessions.arrival.min(), self.sessions.departure.max())
         )
         return (
-            f"{self.name}: {len(self.sessions):,} sessions in {len(self.site.groups):,} groups "
-            f"with {len(self.site.connectors):,} connectors, {begin} to {end} UTC"
+            f"{self.name}: {count(len(self.sessions), 'session')} in "
+            f"{count(len(self.site.groups), 'group')} with "
+            f"{count(len(self.site.connectors), 'connector')}, {begin} to {end} UTC"
         )
 
     def told(self) -> list[str]:
@@ -81,6 +84,10 @@ def require_sense(options: argparse.Namespace) -> None:
         raise InputError("simulate takes a file of sessions, or a kind of fleet with --synthetic")
     if options.sweep and options.compare:
         raise InputError("simulate takes --sweep or --compare, not both")
+    for name in ("out", "plot", "report"):
+        path = getattr(options, name)
+        if path and options.sessions and is_same_file(path, options.sessions):
+            raise InputError(f"--{name} must be another file than what is read, got {path!r}")
     if options.synthetic is not None:
         if options.groups is not None and not options.groups.isdecimal():
             raise InputError(
@@ -130,8 +137,8 @@ def make_scenario(options: argparse.Namespace) -> Scenario:
         )
         if moved:
             notes.append(
-                f"{moved:,} sessions name another group than most at their charge station, and "
-                "count in that of the most."
+                f"{count(moved, 'session')} put a charge station into another group than most do, "
+                "and count in that of the most."
             )
     return Scenario(options.sessions, sessions, site, zone, notes)
 
@@ -163,7 +170,7 @@ def notes_of(options: argparse.Namespace, reader: Reader) -> list[str]:
     if not reader.n_skipped:
         return []
     return [
-        f"{reader.n_skipped:,} of {reader.n_rows:,} rows are broken and left out: "
+        f"{reader.n_skipped:,} of {count(reader.n_rows, 'row')} broken and left out: "
         f"{options.skip_bad_rows} has them, each with the reason."
     ]
 

@@ -140,9 +140,9 @@ def as_text(
 def sentence(row: Row) -> str:
     """Return what came of a simulation, from its summary."""
     said = (
-        f"{row['strategy']}: {row['energy_kwh'] / 1e3:,.1f} MWh delivered to {row['sessions']:,} "
-        f"sessions, {100 * row['share']:.1f} % of what was wanted; {100 * row['full']:.1f} % of "
-        "them were full in the end"
+        f"{row['strategy']}: {row['energy_kwh'] / 1e3:,.1f} MWh delivered to "
+        f"{count(row['sessions'], 'session')}, {100 * row['share']:.1f} % of what was wanted; "
+        f"{100 * row['full']:.1f} % of them were full in the end"
     )
     if row["turned_away"]:
         said += f", {row['turned_away']:,} found no free connector"
@@ -152,6 +152,18 @@ def sentence(row: Row) -> str:
             f"{row['over_kw']:,.1f} kW"
         )
     return f"{said}."
+
+
+def count(n: int, thing: str) -> str:
+    """Return a number of things in words.
+
+    Examples
+    --------
+    >>> count(1, "group"), count(2000, "group")
+    ('1 group', '2,000 groups')
+
+    """
+    return f"{n:,} {thing}{'s' * (n != 1)}"
 
 
 def printable(text: str) -> str:

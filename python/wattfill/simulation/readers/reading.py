@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wattfill.errors import InputError
-from wattfill.simulation._files import whole_file
+from wattfill.simulation._files import is_same_file, whole_file
 from wattfill.simulation._pyarrow import pa
 from wattfill.simulation.readers.acn import asked_for
 from wattfill.simulation.readers.cells import A_NUMBER, A_TIME, Texts, read_numbers, read_times
@@ -66,6 +66,10 @@ class Reader:
             raise InputError(
                 f"{source.name} must have the column {asked!r} for what drivers have asked for, "
                 f"got {', '.join(source.columns)}"
+            )
+        if skip_bad_rows is not None and is_same_file(skip_bad_rows, source.name):
+            raise InputError(
+                f"skip_bad_rows must be another file than what is read, got {source.name}"
             )
         self.asked = asked
         self.site = site
