@@ -173,6 +173,30 @@ def test_who_was_served_in_a_turn_in_which_nothing_happened_lets_a_newcomer_go_f
     assert hours(result.session_curve(2)) == [(0.5, 11), (0.75, 0)]
 
 
+def test_a_newcomer_has_not_been_served_whoever_was_at_its_connector():
+    # The third comes to the connector that the first was served at, and waits for the next turn.
+    sessions = come((0, 0.1, 50.0), (0.05, 0.5, 50.0), (0.15, 0.5, 50.0), minimum=[6.0, 6.0, 6.0])
+    site = yard(11.0, plugs=2, policy="rotate", rotation=900)
+
+    result = simulate(sessions, site, curves="sessions")
+
+    assert result.connector.tolist() == [0, 1, 0]
+    assert hours(result.session_curve(1)) == [(0.1, 11), (0.25, 0)]
+    assert hours(result.session_curve(2)) == [(0.25, 11), (0.5, 0)]
+
+
+def test_most_admits_who_needs_least_first():
+    sessions = come((0, 1, 50.0), (0, 1, 50.0), (0, 1, 50.0), minimum=[8.0, 6.0, 4.0])
+
+    by_arrival, by_need = (
+        simulate(sessions, yard(11.0), strategy=strategy).sessions["energy_kwh"].tolist()
+        for strategy in ("fifo", "most")
+    )
+
+    assert by_arrival == [11.0, 0.0, 0.0]
+    assert by_need == [0.0, 6.0, 5.0]
+
+
 def test_a_building_that_takes_more_leaves_less():
     schedule = Schedule(at=[HOUR, 2 * HOUR], group=[0, 0], reserved=[15.0, 0.0], groups=("yard",))
 
