@@ -19,12 +19,11 @@ from hypothesis import strategies as st
 
 from wattfill import Connector, Registry
 from wattfill.errors import InputError, InputTypeError
-from wattfill.simulation import Site
-from wattfill.simulation.readers import read_acn, read_sessions, sources
+from wattfill.simulation import Site, read_acn, read_sessions, write_sessions
+from wattfill.simulation.readers import sources
 from wattfill.simulation.readers.clock import find_zone, to_local, to_utc
 from wattfill.simulation.readers.reading import Reader
 from wattfill.simulation.readers.sources import open_source
-from wattfill.simulation.writing import write_sessions
 
 HEADER = "group,chargestation,connector,arrival,departure,energy"
 ROWS = [

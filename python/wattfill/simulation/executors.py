@@ -118,7 +118,7 @@ class Pool:
         if self._make is None:
             raise ConflictError(
                 "executor must be what makes one where its processes may die, such as "
-                "wattfill.simulation.executors.processes(2), got one that is broken now"
+                "wattfill.simulation.processes(2), got one that is broken now"
             ) from error
         if self.executor is broken:
             broken.shutdown(wait=False)

@@ -128,7 +128,7 @@ def split_sessions(
     Examples
     --------
     >>> import tempfile
-    >>> from wattfill.simulation.synthetic import generate, synthetic_site
+    >>> from wattfill.simulation import generate, synthetic_site
     >>> sessions, site = generate("depot", groups=5, days=7), synthetic_site("depot", groups=5)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     parts = split_sessions(sessions, site, folder, 2)

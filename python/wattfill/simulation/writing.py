@@ -22,7 +22,7 @@ def sessions_to_arrow(sessions: Sessions) -> pa.Table:
 
     Examples
     --------
-    >>> from wattfill.simulation.synthetic import generate
+    >>> from wattfill.simulation import generate
     >>> sessions_to_arrow(generate("workplace", groups=1, days=1)).column_names
     ['group', 'arrival', 'departure', 'energy', 'maximum', 'battery', 'soc']
 
@@ -62,8 +62,7 @@ def write_sessions(sessions: Sessions, path: str | PathLike[str]) -> None:
     Examples
     --------
     >>> import tempfile
-    >>> from wattfill.simulation.readers import read_sessions
-    >>> from wattfill.simulation.synthetic import generate
+    >>> from wattfill.simulation import generate, read_sessions
     >>> week = generate("depot", groups=1, days=7)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     write_sessions(week, f"{folder}/week.parquet")
