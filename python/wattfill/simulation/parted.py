@@ -17,7 +17,7 @@ from wattfill.simulation.scenario import fleet_options, notes_of, open_sessions,
 from wattfill.simulation.words import PARTED, as_text, count, progress, with_share
 
 # How many parts there are if nobody says, and how many rows are read at a time.
-PARTS, PIECE = 32, 1 << 21
+PARTS, PIECE = 32, 1 << 20
 # What is for a simulation that one process has in memory.
 ONLY_ONE = ("compare", "sweep", "plot", "report", "group", "day", "threads")
 

@@ -28,7 +28,8 @@ from wattfill.simulation.readers.acn import acn_columns
 Rows = npt.NDArray[np.int64]
 
 BATCH = 1 << 18
-BLOCK_BYTES = 1 << 24
+# Arrow reads dozens of blocks ahead.
+BLOCK_BYTES = 1 << 22
 # How much of a file is looked at to tell what it is.
 HEAD_BYTES = 1 << 16
 DELIMITERS = ",;\t"
