@@ -85,6 +85,14 @@ def test_strategies_without_hypothesis_name_the_extra_that_has_it(module):
     )
 
 
+def test_ocpp_without_its_library_names_the_extra_that_has_it():
+    done = run("import sys; sys.modules['ocpp'] = None; import wattfill.ocpp")
+
+    assert done.stderr.endswith(
+        "MissingExtraError: wattfill.ocpp needs ocpp: pip install 'wattfill[ocpp]'\n"
+    )
+
+
 @pytest.mark.parametrize("module", ["wattfill.testing", "wattfill.testing.history"])
 def test_what_judges_needs_neither_hypothesis_nor_the_kernel(module):
     assert loaded_by(f"import {module}") == {"wattfill"}
@@ -102,7 +110,8 @@ def test_strategies_of_events_need_no_kernel():
     )
 
     assert done.stdout == (
-        "[('a', 'p', [Connector(id='1', maximum_capacity=22.0, minimum_capacity=None)])] False\n"
+        "[('a', 'p', [Connector(id='1', maximum_capacity=22.0, minimum_capacity=None, "
+        "fallback=None)])] False\n"
     ), done.stderr
 
 
