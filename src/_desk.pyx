@@ -165,18 +165,19 @@ cdef class Account:
         return self.committed - before
 
     cpdef double until(self, int64_t limit, double at) except? -1.0:
-        """How long a limit of at least this size may be in force in any case."""
-        cdef double latest = at
+        """How long a limit of at least this size may be in force, whatever else becomes known."""
+        cdef double earliest = self.confirmed_until
         cdef Py_ssize_t i
-        # Of what is forgotten, the next command that is confirmed proves all dead: if they keep order.
-        if limit <= self.fallback or (self.ordered and not self.known):
+        if limit <= self.fallback:
             return INFINITY
-        if self.confirmed_limit >= limit and self.confirmed_until > latest:
-            latest = self.confirmed_until
+        # Each of these may turn out to be the one that counts, and prove the others dead.
+        if not self.known or self.confirmed_limit < limit:
+            return at
         for i in range(self.sent.n):
-            if self.sent.item[i].limit >= limit and self.sent.item[i].until > latest:
-                latest = self.sent.item[i].until
-        return latest
+            if self.sent.item[i].limit < limit:
+                return at
+            earliest = min(earliest, self.sent.item[i].until)
+        return max(earliest, at)
 
     cpdef double next_change(self, double at) except? -1.0:
         """When a lease or the time to settle is over next; infinite if none is."""

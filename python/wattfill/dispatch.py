@@ -643,6 +643,8 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             forest, changed = self._registry._changed_trees(self._forest, at)
             self._forest = forest
             if not changed:
+                if self._desk.records:
+                    self._write()  # What came and went; a crash forgets nothing that was counted.
                 return
             left: list[Plug] = []
             for root, answer in changed.items():
