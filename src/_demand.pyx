@@ -121,6 +121,11 @@ cdef class Answer(Block):
         for i, key in enumerate(self.layout.keys):
             powers[key] = self.power[i]
 
+    def quanta(self):
+        """The power of every connector in whole quanta."""
+        cdef Py_ssize_t i
+        return [<int64_t> rint(self.power[i] * self.per_unit) for i in range(self.n_connectors)]
+
     def paused(self):
         """The connectors whose minimum did not fit."""
         cdef Py_ssize_t i
@@ -163,49 +168,68 @@ cdef class Demand(Block):
 
     cdef wattfill_batch batch
     cdef int64_t n_weighted, n_preferred    # weights that are not 1, priorities that are not 0
+    cdef int64_t n_kept                     # connectors that cost something without a session
     cdef Answer latest
-    cdef double *minimum                    # (n_connectors,)
-    cdef double *rating                     # (n_connectors,) maximums without a session
-    cdef double *maximum                    # (n_connectors,)
+    # What is known of each connector; (n_connectors,)
+    cdef double *least                      # its effective minimum
+    cdef double *rating                     # its maximum without a session
+    cdef double *asked                      # what the session can take; below 0 for no session
+    cdef double *fallback                   # what it costs whether or not it has a session
+    cdef double *kept                       # what it holds while it cannot be told; below 0 if it can
+    cdef double *ceiling                    # what it makes use of
+    # What follows from it; (n_connectors,)
+    cdef double *minimum
+    cdef double *maximum
+    cdef uint8_t *active
     cdef double *weight                     # (n_connectors,)
     cdef double *rank                       # (n_connectors,)
     cdef int64_t *priority                  # (n_connectors,)
     cdef double *capacity                   # (n_groups,)
     cdef double *buffer                     # (n_groups,)
-    cdef double *reserved                   # (n_groups,)
-    cdef uint8_t *active                    # (n_connectors,)
+    cdef double *load                       # (n_groups,) what is not ours to steer
+    cdef double *reserved                   # (n_groups,) that, and what connectors below it keep
+    cdef int64_t *parent                    # (n_groups,)
+    cdef int64_t *offsets                   # (n_groups + 1,)
 
     def __init__(self, layout, double per_unit):
-        self.active = self.reserve(layout, per_unit, 6, 8)
+        self.active = self.reserve(layout, per_unit, 11, 9)
         cdef int64_t n = self.n_connectors, m = self.n_groups, i, g
-        self.minimum = self.words
-        self.rating = self.minimum + n
-        self.maximum = self.rating + n
+        self.least = self.words
+        self.rating = self.least + n
+        self.asked = self.rating + n
+        self.fallback = self.asked + n
+        self.kept = self.fallback + n
+        self.ceiling = self.kept + n
+        self.minimum = self.ceiling + n
+        self.maximum = self.minimum + n
         self.weight = self.maximum + n
         self.rank = self.weight + n
         self.priority = <int64_t *> (self.rank + n)
         self.capacity = self.rank + 2 * n
         self.buffer = self.capacity + m
-        self.reserved = self.buffer + m
-        cdef int64_t *parent = <int64_t *> (self.reserved + m)
-        cdef int64_t *order = parent + m
-        cdef int64_t *offsets = order + 3 * m
+        self.load = self.buffer + m
+        self.reserved = self.load + m
+        self.parent = <int64_t *> (self.reserved + m)
+        cdef int64_t *order = self.parent + m
+        self.offsets = order + 3 * m
         assert len(layout.minimum) == len(layout.maximum) == n
         assert len(layout.offsets) == m + 1 and len(layout.parent) == m
         for i in range(n):
-            self.minimum[i] = layout.minimum[i]
+            self.least[i] = self.minimum[i] = layout.minimum[i]
             self.rating[i] = self.maximum[i] = layout.maximum[i]
+            self.asked[i] = self.kept[i] = -1.0
+            self.ceiling[i] = INFINITY
             self.weight[i] = 1.0
         for g in range(m):
-            parent[g] = layout.parent[g]
-            offsets[g + 1] = layout.offsets[g + 1]
+            self.parent[g] = layout.parent[g]
+            self.offsets[g + 1] = layout.offsets[g + 1]
 
         # Whatever is not set here is absent.
         self.batch.n_connectors = n
         self.batch.n_groups = m
         self.batch.minimum = self.minimum
         self.batch.maximum = self.maximum
-        self.batch.offsets = offsets
+        self.batch.offsets = self.offsets
         self.batch.capacity = self.capacity
         self.batch.buffer = self.buffer
         self.batch.reserved = self.reserved
@@ -214,7 +238,7 @@ cdef class Demand(Block):
         self.batch.per_unit = per_unit
         cdef int64_t *scratch = NULL
         if m > 1:
-            self.batch.parent = parent
+            self.batch.parent = self.parent
             self.batch.order = order
             self.batch.first = order + m
             self.batch.up = order + 2 * m
@@ -224,20 +248,34 @@ cdef class Demand(Block):
 
     cdef void count(self) noexcept:
         cdef int64_t i
-        self.n_weighted = self.n_preferred = 0
+        self.n_weighted = self.n_preferred = self.n_kept = 0
         for i in range(self.n_connectors):
             self.n_weighted += self.weight[i] != 1.0
             self.n_preferred += self.priority[i] != 0
+            self.n_kept += self.keeps(i)
+
+    cdef inline bint keeps(self, int64_t i) noexcept nogil:
+        return self.fallback[i] > 0.0 or self.kept[i] >= 0.0
+
+    cdef void settle(self, Py_ssize_t i) noexcept:
+        """Find again what the kernel reads of a connector."""
+        self.active[i] = self.asked[i] >= 0.0 and self.kept[i] < 0.0
+        self.minimum[i] = max(self.least[i], self.fallback[i])
+        self.maximum[i] = max(
+            min(min(self.rating[i], self.asked[i] if self.asked[i] >= 0.0 else INFINITY),
+                self.ceiling[i]),
+            self.minimum[i],
+        )
 
     cdef void write(
-        self, Py_ssize_t i, bint active, double maximum, double weight, int64_t priority
+        self, Py_ssize_t i, double asked, double weight, int64_t priority
     ) noexcept:
         self.n_weighted += (weight != 1.0) - (self.weight[i] != 1.0)
         self.n_preferred += (priority != 0) - (self.priority[i] != 0)
-        self.active[i] = active
-        self.maximum[i] = max(min(self.rating[i], maximum), self.minimum[i])
+        self.asked[i] = asked
         self.weight[i] = weight
         self.priority[i] = priority
+        self.settle(i)
 
     def start(self, Py_ssize_t i, maximum, double weight, int64_t priority, double rank):
         """Note a session at connector i."""
@@ -247,13 +285,28 @@ cdef class Demand(Block):
     def update(self, Py_ssize_t i, maximum, double weight, int64_t priority):
         """Note what the session at connector i asks for now."""
         refuse(i, self.n_connectors)
-        self.write(i, True, INFINITY if maximum is None else maximum, weight, priority)
+        self.write(i, INFINITY if maximum is None else maximum, weight, priority)
 
     def stop(self, Py_ssize_t i):
         """Note that there is no session at connector i."""
         refuse(i, self.n_connectors)
-        self.write(i, False, INFINITY, 1.0, 0)
+        self.write(i, -1.0, 1.0, 0)
         self.rank[i] = 0.0
+
+    def keep(self, Py_ssize_t i, double fallback, kept, ceiling):
+        """Note what connector i costs in any case, and what more is known of it.
+
+        It costs its fallback with or without a session, and all that it keeps, as long as it
+        cannot be told to do with less; then its session takes no part. Its session makes no use
+        of more than the ceiling. None stands for no such thing.
+        """
+        refuse(i, self.n_connectors)
+        self.n_kept -= self.keeps(i)
+        self.fallback[i] = fallback
+        self.kept[i] = -1.0 if kept is None else kept
+        self.ceiling[i] = INFINITY if ceiling is None else ceiling
+        self.n_kept += self.keeps(i)
+        self.settle(i)
 
     def line_up(self, order):
         """Rank the sessions: connectors, who is admitted first first."""
@@ -267,10 +320,73 @@ cdef class Demand(Block):
         refuse(g, self.n_groups)
         self.capacity[g] = capacity
         self.buffer[g] = buffer
-        self.reserved[g] = reserved
+        self.load[g] = self.reserved[g] = reserved
+
+    cdef void set_aside(self, bint everybody) noexcept:
+        """Reserve what the connectors keep that take no part, or the fallback of everybody."""
+        cdef int64_t i, g
+        cdef double quanta, kept
+        for g in range(self.n_groups):
+            self.reserved[g] = 0.0
+        for g in range(self.n_groups - 1, -1, -1):
+            quanta = 0.0
+            for i in range(self.offsets[g], self.offsets[g + 1]):
+                if everybody or not self.active[i]:
+                    kept = max(self.fallback[i], self.kept[i])
+                    quanta += rint(kept * self.per_unit)
+            # Those below it stand behind it, so that theirs are there already.
+            self.reserved[g] += quanta
+            if self.parent[g] >= 0:
+                self.reserved[self.parent[g]] += self.reserved[g]
+        for g in range(self.n_groups):
+            self.reserved[g] = self.load[g] + self.reserved[g] / self.per_unit
+
+    cdef bint has_fallbacks(self) noexcept:
+        """Whether some session costs something even if it is paused."""
+        cdef int64_t i
+        for i in range(self.n_connectors):
+            if self.active[i] and self.fallback[i] > 0.0:
+                return True
+        return False
 
     def solve(self):
         """Share the capacity among the sessions as they are now."""
+        cdef Answer answer, first
+        cdef int64_t i, g
+        if not self.n_kept:
+            answer = self.solve_once()
+        else:
+            self.set_aside(False)
+            answer = self.solve_once()
+            if answer.short and self.has_fallbacks():
+                # Who is paused still costs the fallback. So all fallbacks are set aside, and who
+                # is admitted is found by what each costs beyond its own.
+                first = answer
+                self.set_aside(True)
+                for i in range(self.n_connectors):
+                    self.minimum[i] = self.maximum[i] = self.minimum[i] - self.fallback[i]
+                admitted = self.solve_once()
+                paused = (<Answer> admitted).paused()
+                for i in range(self.n_connectors):
+                    self.settle(i)
+                for i in paused:
+                    self.active[i] = False
+                self.set_aside(False)
+                answer = self.solve_once()
+                for i in paused:
+                    self.settle(i)
+                    answer.reason[i] = WATTFILL_PAUSED
+                    answer.bound_by[i] = (<Answer> admitted).bound_by[i]
+                for g in range(self.n_groups):
+                    # What was short is short.
+                    answer.needed[g] = first.needed[g] + (answer.usable[g] - first.usable[g])
+                answer.count()
+            for g in range(self.n_groups):
+                self.reserved[g] = self.load[g]
+        self.latest = answer
+        return answer
+
+    cdef Answer solve_once(self):
         cdef wattfill_batch *batch = &self.batch
         cdef Answer answer = Answer(self.layout, self.per_unit)
         memcpy(answer.maximum, self.maximum, self.n_connectors * sizeof(double))
@@ -290,5 +406,4 @@ cdef class Demand(Block):
             solve_batch(batch, 0, self.n_groups, scratch)
         PyMem_RawFree(scratch)
         answer.count()
-        self.latest = answer
         return answer

@@ -196,9 +196,9 @@ cdef class Simulation:
     def run(self, int64_t start, int64_t stop, bint groups, bint sessions):
         """Simulate trees start..stop - 1, without the GIL.
 
-        Return how many events there were, how often power was shared out because not everybody could
-        have the maximum, and on request the steps of the powers of groups and of sessions: (who,
-        when, power), each in 64 bits.
+        Return how many events there were, how often power was shared out because not everybody
+        could have the maximum, and on request the steps of the powers of groups and of sessions:
+        (who, when, power), each in 64 bits.
         """
         cdef sim_report report
         cdef int failed

@@ -213,6 +213,10 @@ cdef object copied(object value):
     return value.copy() if cnp.PyArray_CheckExact(value) else value
 
 
+# What the kernel can do with a batch: look at its bounds, solve it, or both.
+ctypedef int64_t (*Way)(const wattfill_batch *batch, int64_t n_threads) noexcept nogil
+
+
 cdef struct Span:
     const char *start
     const char *stop
@@ -387,38 +391,14 @@ cdef class _Batch:
         """Whether giving the GIL away would cost more than it brings."""
         return self.n_threads == 1 and self.c.n_connectors + self.c.n_groups < FEW
 
-    cdef int64_t screen(self) except -2:
-        """Look at the bounds; return -1, or a connector whose bounds are malformed."""
+    cdef int64_t run(self, Way way) except -2:
+        """Have the kernel do this; return -1, or a connector whose bounds are malformed."""
         cdef int64_t malformed
         if self.is_quick():
-            malformed = screen_all(&self.c, 1)
+            malformed = way(&self.c, 1)
         else:
             with nogil:
-                malformed = screen_all(&self.c, self.n_threads)
-        if malformed == NO_MEMORY:
-            raise MemoryError
-        return malformed
-
-    cdef int64_t solve(self) except -2:
-        """Solve all groups; return -1, or a connector whose bounds are malformed."""
-        cdef int64_t malformed
-        if self.is_quick():
-            malformed = solve_all(&self.c, 1)
-        else:
-            with nogil:
-                malformed = solve_all(&self.c, self.n_threads)
-        if malformed == NO_MEMORY:
-            raise MemoryError
-        return malformed
-
-    cdef int64_t solve_sound(self) except -2:
-        """Solve all groups, but write nothing if the bounds of a connector are malformed."""
-        cdef int64_t malformed
-        if self.is_quick():
-            malformed = solve_sound(&self.c, 1)
-        else:
-            with nogil:
-                malformed = solve_sound(&self.c, self.n_threads)
+                malformed = way(&self.c, self.n_threads)
         if malformed == NO_MEMORY:
             raise MemoryError
         return malformed
@@ -615,7 +595,7 @@ cdef class Allocation:
         cdef wattfill_batch *c = &batch.c
         cdef size_t size = (c.n_groups + 1) * sizeof(int64_t)
         if keeps and memcmp(address(self.offsets), c.offsets, size):
-            if batch.screen() >= 0:
+            if batch.run(screen_all) >= 0:
                 _validate.refuse_bounds(batch.minimum, batch.maximum)
             keeps = False
         memmove(address(self.offsets), c.offsets, size)
@@ -626,7 +606,7 @@ cdef class Allocation:
         c.usable = <double *> address(self.usable)
         c.used = <double *> address(self.used)
         c.needed = <double *> address(self.needed)
-        if (batch.solve_sound() if keeps else batch.solve()) >= 0:
+        if batch.run(solve_sound if keeps else solve_all) >= 0:
             _validate.refuse_bounds(batch.minimum, batch.maximum)
         self.asked = batch
         return 0
@@ -669,7 +649,7 @@ cdef class Allocation:
         c.needed = c.used + n_groups
         c.guess = <double *> address(self.level)
         again.n_threads = asked.n_threads
-        same = again.solve() < 0
+        same = again.run(solve_all) < 0
         if self.asked is not asked:
             # Meanwhile another thread made them, or there is another answer.
             return self.explain()

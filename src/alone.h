@@ -13,22 +13,9 @@
 typedef struct {
     int64_t group, start, n;
     double budget, guess; /* a guess is not above or equal to 0 where there is none */
+    int later;            /* powers come later, at the level that is found */
     double *minimum, *maximum;
 } lone;
-
-/* The powers of n connectors from index i on at a level. */
-static void some_powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64_t n,
-                            double level)
-{
-    for (int64_t k = 0; k < n; k += LANES) {
-        int64_t left = n - k;
-        lanes low = get(b->minimum + i + k, left), high = get(b->maximum + i + k, left);
-        lanes least, most;
-        bounds_in(in, 0, 0, low, high, &least, &most);
-        lanes q = smaller(larger(least, all(level)), most);
-        put(b->power + i + k, left, power_within(in, low, high, q));
-    }
-}
 
 /* The same. People type decimals, so next to all bounds lie on the grid: they are what their own
  * whole number of quanta is in units. Then what is true of quanta is true of units: the power is
@@ -51,11 +38,11 @@ ALWAYS_INLINE void clipped_out(const wattfill_batch *b, const grid *by, int64_t 
             clipped[j] = smaller(load(high + k + j * LANES), x);
             off_grid = unlike(off_grid, clipped[j], units(&in, quanta_down(&in, 0, clipped[j])));
         }
-        if (is_unlike(off_grid)) some_powers_out(b, &in, i + k, SOME * LANES, level);
+        if (is_unlike(off_grid)) powers_to(b, &in, i + k, SOME * LANES, level, power + k);
         else if (past) for (int j = 0; j < SOME; ++j) store_past(power + k + j * LANES, clipped[j]);
         else for (int j = 0; j < SOME; ++j) store(power + k + j * LANES, clipped[j]);
     }
-    some_powers_out(b, &in, i + k, n - k, level);
+    powers_to(b, &in, i + k, n - k, level, power + k);
 }
 
 /* Connectors of a batch whose bounds and powers do not stay in a cache of 32 MiB that others use,
@@ -71,7 +58,7 @@ static void powers_out(const wattfill_batch *b, const grid *in, int64_t i, int64
         clipped_out(b, in, i, n, level, 0);
         return;
     }
-    some_powers_out(b, in, i, head, level);
+    powers_to(b, in, i, head, level, b->power + i);
     clipped_out(b, in, i + head, n - head, level, 1);
     SETTLE();
 }
@@ -87,8 +74,9 @@ static int solve_alone(const wattfill_batch *b, const grid *in, const lone *l)
     if (!(guess >= 0.0 && guess <= l->budget)) guess = floor(l->budget / (double)n);
     double sliver = sliver_of(n), at = floor(guess) + sliver;
     int plain = l->budget < 0x1p41 && !b->active;
+    if (l->later && !plain) return 0;
     row_sums s;
-    if (LANES > 1 && plain && b->n_connectors >= FAR)
+    if (LANES > 1 && plain && (l->later || b->n_connectors >= FAR))
         s = row_in(b, in, PLAIN | AWAY, at, i, n, p.minimum, p.maximum, &d);
     else if (plain)
         s = row_in(b, in, PLAIN, at, i, n, p.minimum, p.maximum, &d);
@@ -97,7 +85,7 @@ static int solve_alone(const wattfill_batch *b, const grid *in, const lone *l)
     else
         s = row_in(b, in, GAPS | HUGE_BOUNDS, at, i, n, p.minimum, p.maximum, &d);
     double least = sum(s.least), most = sum(s.most), level = INFINITY, used = most;
-    if (is_doubtful(&d) || least > l->budget) return 0;
+    if (is_doubted(b, g, &d) || least > l->budget) return 0;
     if (most > l->budget) {
         double drawn = sum(s.drawn), whole = floor(drawn), rising = (drawn - whole) / sliver;
         if (rising > 0.0) guess = floor(guess) + (l->budget - whole) / rising;
@@ -107,9 +95,9 @@ static int solve_alone(const wattfill_batch *b, const grid *in, const lone *l)
     }
     /* Where an instruction rounds, it costs less to find the bounds on the grid than to read them
      * in grains once more. */
-    if (plain && LANES > 1) powers_out(b, in, i, n, level);
-    else if (plain) row_out(b, in, EQUAL, PLAIN, &p, i, level);
-    else row_out(b, in, EQUAL, GAPS, &p, i, level);
+    if (!plain) row_out(b, in, EQUAL, GAPS, &p, i, level);
+    else if (!l->later && LANES > 1) powers_out(b, in, i, n, level);
+    else if (!l->later) row_out(b, in, EQUAL, PLAIN, &p, i, level);
     if (b->reason) explain(b, &p, g, level);
     b->level[g] = level;
     b->used[g] = used;

@@ -152,18 +152,28 @@ ALWAYS_INLINE void take_off(const wattfill_batch *b, const grid *in, rule by, co
     f->drawn[j] = s.drawn;
 }
 
-/* Hand out what steps leave over, one each to those who rise, in admission order. */
+/* Hand out what steps leave over, one each to those who rise, in admission order. Others than the
+ * binding tier do not rise. */
 static double hand_out(const wattfill_batch *b, const pool *p, int64_t start, double level,
                        double left)
 {
-    int64_t line[SMALL], spare[SMALL], n = 0;
-    for (int64_t i = 0; i < p->n; ++i) {
-        line[n] = start + i;
-        n += (p->minimum[i] <= level) & (level < p->maximum[i]);
+    int64_t line[SMALL], spare[SMALL], n = 0, most = (int64_t)at_most(left, (double)p->n);
+    for (int64_t k = 0; k < p->n && (b->rank || n < most); k += LANES) {
+        lanes low = load(p->minimum + k), next = all(level + 1.0);
+        flags rising = both(is_above(next, low), is_above(load(p->maximum + k), all(level)));
+        unsigned on = bits(rising);
+        if (b->rank) {
+            for (; on; on &= on - 1) line[n++] = start + k + first_of(on);
+        } else if (n + n_set(on) <= most) {
+            store(p->minimum + k, choose(rising, next, low));
+            n += n_set(on);
+        } else {
+            for (; n < most; on &= on - 1, ++n) p->minimum[k + first_of(on)] = level + 1.0;
+        }
     }
-    /* Others than the binding tier do not rise. */
-    if (b->rank) put_in_line(b, NULL, line, n, spare);
-    if ((double)n > left) n = (int64_t)left;
+    if (!b->rank) return (double)n;
+    put_in_line(b, NULL, line, n, spare);
+    if (n > most) n = most;
     for (int64_t at = 0; at < n; ++at) p->minimum[line[at] - start] = level + 1.0;
     return (double)n;
 }
@@ -262,7 +272,7 @@ ALWAYS_INLINE int64_t land(const wattfill_batch *b, const grid *in, rule by, con
         if (has & STEPS && level < INFINITY && left >= 1.0)
             used[j] += hand_out(b, &p, i, level, left);
         p.n = b->offsets[g + 1] - i;
-        row_out(b, in, by, has, &p, i, level);
+        if (!(has & LATER)) row_out(b, in, by, has, &p, i, level);
         if (b->reason) explain(b, &p, g, level);
         b->level[g] = level;
         b->used[g] = used[j];

@@ -56,7 +56,7 @@ ALWAYS_INLINE lanes quanta_up(const grid *by, int all_sizes, lanes x)
  * quotient is far less than half a quantum is in steps; above, it can be off by one. */
 ALWAYS_INLINE lanes steps_down(const grid *by, int all_sizes, lanes q)
 {
-    lanes n = whole_below((q + all(0.5)) * all(by->one_by)), one = all(1.0);
+    lanes n = whole_below(add_product(all(0.5 * by->one_by), q, all(by->one_by))), one = all(1.0);
     if (all_sizes) {
         n = choose(is_above(n * all(by->step), q), n - one, n);
         n = choose(is_above((n + one) * all(by->step), q), n, n + one);
@@ -66,7 +66,7 @@ ALWAYS_INLINE lanes steps_down(const grid *by, int all_sizes, lanes q)
 
 ALWAYS_INLINE lanes steps_up(const grid *by, int all_sizes, lanes q)
 {
-    lanes n = whole_above((q - all(0.5)) * all(by->one_by)), one = all(1.0);
+    lanes n = whole_above(add_product(all(-0.5 * by->one_by), q, all(by->one_by))), one = all(1.0);
     if (all_sizes) {
         n = choose(is_above(q, n * all(by->step)), n + one, n);
         n = choose(is_above(q, (n - one) * all(by->step)), n, n - one);

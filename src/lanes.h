@@ -132,6 +132,14 @@ ALWAYS_INLINE int is_unlike(lanes so_far)
     __m512i i = _mm512_castpd_si512(so_far);
     return _mm512_test_epi64_mask(i, i) != 0;
 }
+/* Negative where 0 <= low <= high is not so, or was not so far; NaN does not count, and what is
+ * negative may be a low of -0. */
+ALWAYS_INLINE lanes unordered(lanes so_far, lanes low, lanes high)
+{
+    lanes width = _mm512_fmadd_pd(low, _mm512_set1_pd(-1.0), high);
+    return smaller(so_far, smaller(low, width));
+}
+ALWAYS_INLINE int any_negative(lanes x) { return bits(is_above(all(0.0), x)) != 0; }
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8])
 {
     return _mm_test_epi8_mask(_mm_loadl_epi64((const __m128i *)from), _mm_set1_epi8(-1)) & 0xff;
@@ -281,6 +289,14 @@ ALWAYS_INLINE int is_unlike(lanes so_far)
     __m256i i = _mm256_castpd_si256(so_far);
     return !_mm256_testz_si256(i, i);
 }
+/* The bits of doubles that are not negative are in the order of the doubles, and four units calculate
+ * with integers where two compare doubles. */
+ALWAYS_INLINE lanes unordered(lanes so_far, lanes low, lanes high)
+{
+    __m256i i = _mm256_castpd_si256(low), j = _mm256_castpd_si256(high);
+    return _mm256_castsi256_pd(_mm256_castpd_si256(so_far) | i | j | (j - i));
+}
+ALWAYS_INLINE int any_negative(lanes x) { return _mm256_movemask_pd(x) != 0; }
 ALWAYS_INLINE lanes next_double(lanes x)
 {
     return _mm256_castsi256_pd(_mm256_castpd_si256(x) + 1);
@@ -351,6 +367,7 @@ ALWAYS_INLINE lanes whole_above(lanes x)
     return n + (n < x ? 1.0 : 0.0);
 }
 #endif
+ALWAYS_INLINE lanes add_product(lanes sum, lanes x, lanes y) { return sum + x * y; }
 ALWAYS_INLINE flags is_above(lanes x, lanes y) { return x > y; }
 ALWAYS_INLINE flags is_same(lanes x, lanes y) { return x == y; }
 ALWAYS_INLINE flags both(flags f, flags g) { return f & g; }
@@ -376,6 +393,11 @@ ALWAYS_INLINE lanes unlike(lanes so_far, lanes x, lanes y)
     return x == y && (signbit(x) != 0) == (signbit(y) != 0) ? so_far : 1.0;
 }
 ALWAYS_INLINE int is_unlike(lanes so_far) { return so_far != 0.0; }
+ALWAYS_INLINE lanes unordered(lanes so_far, lanes low, lanes high)
+{
+    return smaller(so_far, smaller(low, high - low));
+}
+ALWAYS_INLINE int any_negative(lanes x) { return x < 0.0; }
 ALWAYS_INLINE flags set_bytes(const uint8_t from[8]) { return from[0] != 0; }
 ALWAYS_INLINE lanes doubles_on(lanes x, int64_t n)
 {

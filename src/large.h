@@ -222,7 +222,7 @@ static int solve_large(const wattfill_batch *b, const grid *in, const lone *l, i
     look_sums s = look_at_all(b, in, l, &k, &d);
     double least = sum(s.least), wanted = sum(s.wanted);
     /* Otherwise bounds and sums would not be exact. */
-    if (is_doubtful(&d) || most_of(s.largest) >= 0x1p42 ||
+    if (is_doubted(b, g, &d) || most_of(s.largest) >= 0x1p42 ||
         k.at_low + (k.high - k.low) * (double)l->n >= 0x1p52)
         return 0;
     mark m = {INFINITY, INFINITY, wanted};
@@ -237,7 +237,7 @@ static int solve_large(const wattfill_batch *b, const grid *in, const lone *l, i
         }
         m = level_within(&k, l->budget, at_high);
     }
-    powers_out(b, in, l->start, l->n, m.level);
+    if (!l->later) powers_out(b, in, l->start, l->n, m.level);
     if (b->reason) reasons_out(b, in, l, m.level);
     b->level[g] = m.level;
     b->used[g] = m.used;

@@ -16,28 +16,47 @@ typedef enum {
     STEPS = 2,
     GAPS = 4,        /* connectors that take no part; with STEPS there may always be some */
     AWAY = 8,        /* powers that are not written here soon, or past the caches */
-    CHECKED = 16     /* bounds that the caller has looked at: none is malformed */
+    CHECKED = 16,    /* bounds that the caller has looked at: none is malformed */
+    LATER = 32       /* powers in a pass of their own, when all levels are known */
 } contents;
 
 /* What became apparent of the bounds on the way in: whether one may be malformed. */
 typedef struct {
-    lanes smallest; /* of minimum and maximum - minimum */
-    lanes total;    /* NaN or infinite where a bound is, or where they are too large to add up */
+    lanes order; /* negative where a minimum is, or is above its maximum */
+    lanes total; /* NaN or infinite where a bound is, or where they are too large to add up */
 } doubts;
 
 ALWAYS_INLINE doubts no_doubts(void) { return (doubts){all(0.0), all(0.0)}; }
 
-ALWAYS_INLINE int is_doubtful(const doubts *d)
+ALWAYS_INLINE int is_endless(const doubts *d) { return !(fabs(sum(d->total)) < INFINITY); }
+
+ALWAYS_INLINE int is_doubtful(const doubts *d) { return any_negative(d->order) || is_endless(d); }
+
+/* First connector of start..stop - 1 that breaks 0 <= minimum <= maximum < infinity, or -1. */
+static int64_t first_malformed(const double *minimum, const double *maximum, int64_t start,
+                               int64_t stop)
 {
-    double total = sum(d->total);
-    return bits(is_above(all(0.0), d->smallest)) || !(fabs(total) < INFINITY);
+    for (int64_t i = start; i < stop; ++i)
+        if (!(minimum[i] >= 0.0 && maximum[i] >= minimum[i] && maximum[i] < INFINITY)) return i;
+    return -1;
+}
+
+static int64_t malformed_in(const wattfill_batch *b, int64_t g)
+{
+    return first_malformed(b->minimum, b->maximum, b->offsets[g], b->offsets[g + 1]);
+}
+
+/* Whether group g may have a malformed bound, or some that are too large to add up: a minimum of -0
+ * does not count. */
+static int is_doubted(const wattfill_batch *b, int64_t g, const doubts *d)
+{
+    return is_endless(d) || (any_negative(d->order) && malformed_in(b, g) >= 0);
 }
 
 ALWAYS_INLINE void doubt(doubts *d, lanes low, lanes high, int total)
 {
-    lanes width = minus(high, low);
-    d->smallest = smaller(d->smallest, smaller(low, width));
-    if (total) d->total += width - width;
+    d->order = unordered(d->order, low, high);
+    if (total) d->total += (high - low) - (high - low);
 }
 
 /* Of n connectors, in grains: the sums of the minimums, of the maximums, and of what is drawn at a
@@ -83,7 +102,7 @@ ALWAYS_INLINE row_sums row_in(const wattfill_batch *b, const grid *by, contents 
     some_in(&in, has, at, get(low + k, left), get(high + k, left), active ? active + k : NULL,  \
             left, minimum + k, maximum + k, &s, &seen)
     for (; k + LANES <= n; k += LANES) {
-        if (!(has & AWAY)) EXPECT_WRITE(power + k);
+        if (!(has & (AWAY | LATER))) EXPECT_WRITE(power + k);
         IN(LANES);
     }
     if (k < n) IN(n - k);
@@ -138,6 +157,21 @@ ALWAYS_INLINE void row_out(const wattfill_batch *b, const grid *in, rule by, con
         store_some(power + k, n - k, OUT(n - k));
     }
 #undef OUT
+}
+
+/* The powers of n connectors from index i on at a level, from the bounds as they were given;
+ * written from `to` on. */
+APART void powers_to(const wattfill_batch *b, const grid *by, int64_t i, int64_t n, double level,
+                     double *to)
+{
+    const grid in = *by; /* a copy, which no store can change */
+    for (int64_t k = 0; k < n; k += LANES) {
+        int64_t left = n - k;
+        lanes low = get(b->minimum + i + k, left), high = get(b->maximum + i + k, left);
+        lanes least, most;
+        bounds_in(&in, 0, 0, low, high, &least, &most);
+        put(to + k, left, power_within(&in, low, high, smaller(larger(least, all(level)), most)));
+    }
 }
 
 /* Why connectors of group g, alike in all but their bounds, got what a level gives. */

@@ -74,8 +74,8 @@ static int64_t power_for(sim_step *steps, int64_t n, int64_t needed)
     return steps[start].power;
 }
 
-/* The 95th percentile of a load from `start` to `stop`: the least power that was not passed for 95 %
- * of the time. Its steps are used up, and there is room for one more. */
+/* The 95th percentile of a load from `start` to `stop`: the least power that was not passed for
+ * 95 % of the time. Its steps are used up, and there is room for one more. */
 static int64_t percentile_95(sim_step *steps, int64_t n, int64_t start, int64_t stop)
 {
     int64_t total = stop - start;

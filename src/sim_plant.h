@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Before and after: the rows of a tree in the order of arrival, the memory that it takes, its groups as
- * they are at first; and what is to be told of their loads in the end.
+ * Before and after: the rows of a tree in the order of arrival, the memory that it takes, its groups
+ * as they are at first; and what is to be told of their loads in the end.
  */
 #ifndef SIM_PLANT_H
 #define SIM_PLANT_H
@@ -19,8 +19,8 @@ static int by_arrival(const void *one, const void *other)
     return x->row < y->row ? -1 : x->row > y->row;
 }
 
-/* The rows of tree k in the order of arrival, and in that of the table where they come at once; to be
- * freed. */
+/* The rows of tree k in the order of arrival, and in that of the table where they come at once; to
+ * be freed. */
 static int64_t *rows_of(const sim_input *in, int64_t k, int64_t *n)
 {
     int64_t start = in->of_tree[k], sorted = 1;

@@ -60,8 +60,8 @@ static void line_up(tree *t)
 
 /* Strategies */
 
-/* What the kernel gives. A group holds somebody down if less fits in it than those below it want, as
- * far as the groups between let them, or a minimum does not fit in it. */
+/* What the kernel gives. A group holds somebody down if less fits in it than those below it want,
+ * as far as the groups between let them, or a minimum does not fit in it. */
 static void fill(tree *t)
 {
     wattfill_batch *b = &t->batch;
@@ -203,8 +203,8 @@ static void note_loads(tree *t)
     t->n_changed = 0;
 }
 
-/* When the next turn begins that can change anything: while nobody is paused all were served, and go
- * to the end of the line in the order in which they stand. */
+/* When the next turn begins that can change anything: while nobody is paused all were served, and
+ * go to the end of the line in the order in which they stand. */
 static int64_t next_of_turns(const tree *t)
 {
     int64_t next = SIM_NEVER;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One tree of groups at an instant: connectors and the sessions at them, what groups draw and want, and
- * who of them is given power.
+ * One tree of groups at an instant: connectors and the sessions at them, what groups draw and want,
+ * and who of them is given power.
  */
 #ifndef SIM_TREE_H
 #define SIM_TREE_H

@@ -2,9 +2,9 @@
  *
  * The loop over events; simulate.h says what it counts in.
  *
- * At an instant everything that happens is done in this order: vehicles leave, batteries are full or
- * take less from now on; capacities change; vehicles come, in the order of their rows; turns of a
- * rotation begin. Then the powers are made anew, once, if anything of it can change them.
+ * At an instant everything that happens is done in this order: vehicles leave, batteries are full
+ * or take less from now on; capacities change; vehicles come, in the order of their rows; turns of
+ * a rotation begin. Then the powers are made anew, once, if anything of it can change them.
  */
 #include "simulate.h"
 
@@ -27,8 +27,8 @@ static void depart(tree *t, int64_t i)
     enter(&t->next, i, SIM_NEVER);
 }
 
-/* What the connector has come to: the vehicle leaves, is full, or takes less from now on; or in this
- * millisecond it draws the last that it wants. */
+/* What the connector has come to: the vehicle leaves, is full, or takes less from now on; or in
+ * this millisecond it draws the last that it wants. */
 static void proceed(tree *t, int64_t i)
 {
     plug *p = &t->plugs[i];

@@ -9,6 +9,7 @@
 
 #include "flight.h"
 #include "large.h"
+#include "later.h"
 #include "tiny.h"
 
 #define PASTE_(a, b) a##b
@@ -96,8 +97,8 @@ static void levels_out(const wattfill_batch *b, const grid *of, int64_t start, i
     }
 }
 
-/* Returns 0 if a connector is malformed. */
-static int take_in(tree *t)
+/* Returns -1, or a malformed connector. */
+static int64_t take_in(tree *t)
 {
     const wattfill_batch *b = t->batch;
     doubts d = no_doubts();
@@ -119,7 +120,11 @@ static int take_in(tree *t)
     }
     t->begin[t->n_groups] = n;
     if (t->power != t->maximum) memcpy(t->power, t->maximum, (size_t)n * sizeof *t->power);
-    return !is_doubtful(&d);
+    for (int64_t k = 0; is_doubtful(&d) && k < t->n_groups; ++k) {
+        int64_t malformed = malformed_in(b, group_at(b, place_of(t, k)));
+        if (malformed >= 0) return malformed;
+    }
+    return -1;
 }
 
 /* Sums of minimums are in `wanted`, group by group; here they are added up to the root. */
@@ -313,16 +318,17 @@ static void write_out(tree *t)
     }
 }
 
-/* Returns 0, with nothing of use written, if a connector is malformed. */
-static int solve_tree(tree *t, int64_t root)
+/* Returns -1, or a malformed connector, with nothing of use written. */
+static int64_t solve_tree(tree *t, int64_t root)
 {
     t->root = root;
     t->n_groups = t->batch->first ? root - t->batch->first[root] + 1 : 1;
-    if (!take_in(t)) return 0;
+    int64_t malformed = take_in(t);
+    if (malformed >= 0) return malformed;
     if (!all_minimums_fit(t)) admit(t);
     fill(t);
     write_out(t);
-    return 1;
+    return -1;
 }
 
 /* Bounds that count are below 2**42 quanta then, as PLAIN ones must be. */
@@ -333,11 +339,11 @@ static inline int is_small(const grid *in, double budget)
 
 /* A group that is not small, by the way that suits its size. Returns 0, with nothing of use
  * written, where its minimums do not fit or a connector is malformed. */
-static int solve_one(tree *t, int64_t g, double budget)
+static int solve_one(tree *t, int later, int64_t g, double budget)
 {
     const wattfill_batch *b = t->batch;
     int64_t start = b->offsets[g], n = b->offsets[g + 1] - start;
-    const lone l = {g, start, n, budget, guess_of(t, g), t->minimum, t->maximum};
+    const lone l = {g, start, n, budget, guess_of(t, g), later, t->minimum, t->maximum};
     if (n >= LARGE && !b->active && solve_large(b, &t->in, &l, DEVIATIONS)) return 1;
     return solve_alone(b, &t->in, &l);
 }
@@ -345,15 +351,6 @@ static int solve_one(tree *t, int64_t g, double budget)
 /* Groups without parents go through in blocks, so that what there is one of in a group is made of
  * whole registers. */
 enum { BLOCK = 128 };
-
-/* First connector that breaks 0 <= minimum <= maximum < infinity, or -1. */
-static int64_t first_malformed(const double *minimum, const double *maximum, int64_t start,
-                               int64_t stop)
-{
-    for (int64_t i = start; i < stop; ++i)
-        if (!(minimum[i] >= 0.0 && maximum[i] >= minimum[i] && maximum[i] < INFINITY)) return i;
-    return -1;
-}
 
 ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, int64_t stop)
 {
@@ -368,7 +365,8 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
         doubts d = no_doubts();
         int64_t n_waiting = 0, n_others;
         take_capacities(b, &in, at, end - at, budget);
-        if (LANES > 1 && by == EQUAL && (has & ~CHECKED) == PLAIN && !b->priority && !b->reason)
+        int plain = by == EQUAL && (has & ~(CHECKED | LATER)) == PLAIN && !b->priority;
+        if (LANES > 1 && plain && !b->reason)
             n_others = solve_tiny(b, &in, has, at, end, budget, others, waiting, &n_waiting, &d);
         else
             for (n_others = 0; n_others < end - at; ++n_others) others[n_others] = at + n_others;
@@ -376,7 +374,8 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
             int64_t g = others[k], n = b->offsets[g + 1] - b->offsets[g];
             if (n <= SMALL && is_small(&in, budget[g - at]))
                 take_off(b, &in, by, has, &f, g, budget[g - at], &d);
-            else if (by != EQUAL || has & STEPS || b->priority || !solve_one(t, g, budget[g - at]))
+            else if (by != EQUAL || has & STEPS || b->priority ||
+                     !solve_one(t, has & LATER, g, budget[g - at]))
                 waiting[n_waiting++] = g;
             if (f.n == IN_FLIGHT || k == n_others - 1)
                 n_waiting += land(b, &in, by, has, &f, waiting + n_waiting);
@@ -386,9 +385,9 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
         if (bad >= 0) return bad;
         levels_out(b, &in, at, end - at);
         for (int64_t k = 0; k < n_waiting; ++k) {
-            int64_t g = waiting[k];
-            if (!solve_tree(t, g))
-                return first_malformed(b->minimum, b->maximum, b->offsets[g], b->offsets[g + 1]);
+            int64_t g = waiting[k], malformed = has & LATER ? malformed_in(b, g) : solve_tree(t, g);
+            if (malformed >= 0) return malformed;
+            if (has & LATER) b->level[g] = NAN;
         }
     }
     return -1;
@@ -398,46 +397,47 @@ static int64_t solve_forest(tree *t, int64_t start, int64_t stop)
 {
     const wattfill_batch *b = t->batch;
     for (int64_t place = start; place < stop; ++place) {
-        if ((b->up && b->up[place] >= 0) || solve_tree(t, place)) continue;
-        for (int64_t k = 0; k < t->n_groups; ++k) {
-            int64_t g = group_at(b, place_of(t, k));
-            int64_t bad =
-                first_malformed(b->minimum, b->maximum, b->offsets[g], b->offsets[g + 1]);
-            if (bad >= 0) return bad;
-        }
+        int64_t malformed = b->up && b->up[place] >= 0 ? -1 : solve_tree(t, place);
+        if (malformed >= 0) return malformed;
     }
     return -1;
+}
+
+/* Part the scratch among the arrays of a tree. */
+ALWAYS_INLINE void set_up(tree *t, const wattfill_batch *b, void *scratch)
+{
+    int64_t n = b->most_connectors + WATTFILL_SLACK;
+    double *numbers = scratch;
+    *t = (tree){.batch = b, .in = grid_of(b->per_unit, b->step)};
+    t->by = !b->weight ? EQUAL : b->step > 0.0 ? WEBSTER : WEIGHTED;
+    t->has = b->step > 0.0 ? STEPS | GAPS : GAPS;
+    t->minimum = numbers;
+    t->maximum = t->minimum + n;
+    t->usable = t->maximum + n;
+    t->wanted = t->usable + b->most_groups;
+    t->begin = (int64_t *)(t->wanted + b->most_groups);
+    t->origin = t->begin + b->most_groups + 1;
+    t->owner = t->origin + n;
+    t->line = t->owner + n;
+    t->spare = t->line + n;
+    /* What follows is there when it is needed, as wattfill_scratch_size has it-> */
+    int in_line = b->priority || b->step > 0.0;
+    double *more = (double *)(t->spare + n);
+    t->weight = b->weight ? more : NULL;
+    more += b->weight ? n : 0;
+    /* Otherwise nobody asks for the maximums that connectors had. */
+    t->power = b->reason || in_line ? more : t->maximum;
+    t->low = more + n;
+    t->high = t->low + n;
+    t->heavy = t->high + n;
 }
 
 int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_t stop,
                                   void *scratch)
 {
-    int64_t n = b->most_connectors + WATTFILL_SLACK;
-    double *numbers = scratch;
-    tree t = {.batch = b, .in = grid_of(b->per_unit, b->step)};
-    t.by = !b->weight ? EQUAL : b->step > 0.0 ? WEBSTER : WEIGHTED;
-    t.has = b->step > 0.0 ? STEPS | GAPS : GAPS;
-    t.minimum = numbers;
-    t.maximum = t.minimum + n;
-    t.usable = t.maximum + n;
-    t.wanted = t.usable + b->most_groups;
-    t.begin = (int64_t *)(t.wanted + b->most_groups);
-    t.origin = t.begin + b->most_groups + 1;
-    t.owner = t.origin + n;
-    t.line = t.owner + n;
-    t.spare = t.line + n;
-    /* What follows is there when it is needed, as wattfill_scratch_size has it. */
-    int in_line = b->priority || b->step > 0.0;
-    double *more = (double *)(t.spare + n);
-    t.weight = b->weight ? more : NULL;
-    more += b->weight ? n : 0;
-    /* Otherwise nobody asks for the maximums that connectors had. */
-    t.power = b->reason || in_line ? more : t.maximum;
-    t.low = more + n;
-    t.high = t.low + n;
-    t.heavy = t.high + n;
-
-    int unlike = b->weight || in_line;
+    tree t;
+    set_up(&t, b, scratch);
+    int in_line = b->priority || b->step > 0.0, unlike = b->weight || in_line;
     if (b->order || t.by == WEBSTER || (unlike && b->reason)) return solve_forest(&t, start, stop);
     if (t.by == WEIGHTED) return b->active    ? solve_flat(&t, WEIGHTED, GAPS, start, stop)
                                  : b->checked ? solve_flat(&t, WEIGHTED, CHECKED, start, stop)
@@ -447,6 +447,23 @@ int64_t AT_LEVEL(wattfill_solve_)(const wattfill_batch *b, int64_t start, int64_
     return b->active    ? solve_flat(&t, EQUAL, GAPS, start, stop)
            : b->checked ? solve_flat(&t, EQUAL, CHECKED, start, stop)
                         : solve_flat(&t, EQUAL, PLAIN, start, stop);
+}
+
+int64_t AT_LEVEL(wattfill_levels_)(const wattfill_batch *b, int64_t start, int64_t stop,
+                                   void *scratch)
+{
+    tree t;
+    set_up(&t, b, scratch);
+    return solve_flat(&t, EQUAL, LATER, start, stop);
+}
+
+void AT_LEVEL(wattfill_powers_)(const wattfill_batch *b, int64_t start, int64_t stop, void *scratch)
+{
+    tree t;
+    set_up(&t, b, scratch);
+    rows_out(b, &t.in, start, stop);
+    for (int64_t g = start; g < stop; ++g)
+        if (isnan(b->level[g])) solve_tree(&t, g);
 }
 
 int64_t AT_LEVEL(wattfill_first_malformed_)(int64_t n, const double *minimum, const double *maximum)

@@ -71,7 +71,7 @@ ALWAYS_INLINE void square_in(const crowd *c, square s, lanes level, bounds *colu
         if (LANES == 8) {
             ask_for(c->low + i, AHEAD);
             ask_for(c->high + i, AHEAD);
-            ask_for(c->power + i, AHEAD);
+            if (!(c->has & LATER)) ask_for(c->power + i, AHEAD);
         }
         if (!(c->has & CHECKED)) doubt(d, low, high, 0);
         bounds_in(&c->in, 0, 0, low, high, &minimum[j], &maximum[j]);
@@ -180,7 +180,7 @@ ALWAYS_INLINE unsigned solve_crowd(const crowd *of, int alike, contents has, bou
     }
     for (int r = 0; r < REGISTERS_OF_CROWD; ++r) {
         lanes level = choose(bound[r], s[r].below, all(INFINITY));
-        crowd_out(c, alike, r, level, room + r * TINY);
+        if (!(has & LATER)) crowd_out(c, alike, r, level, room + r * TINY);
         /* Whoever has no seat is written over later. */
         store(c->level + r * LANES, level);
         store(c->used + r * LANES, choose(bound[r], s[r].used, sums[r].most));
@@ -195,12 +195,14 @@ ALWAYS_INLINE unsigned solve_crowd(const crowd *of, int alike, contents has, bou
 APART unsigned solve_alike(const crowd *c, bounds *room, doubts *d)
 {
     return c->has & CHECKED ? solve_crowd(c, 1, CHECKED, room, d)
+           : c->has & LATER ? solve_crowd(c, 1, LATER, room, d)
                             : solve_crowd(c, 1, PLAIN, room, d);
 }
 
 APART unsigned solve_unlike(const crowd *c, bounds *room, doubts *d)
 {
     return c->has & CHECKED ? solve_crowd(c, 0, CHECKED, room, d)
+           : c->has & LATER ? solve_crowd(c, 0, LATER, room, d)
                             : solve_crowd(c, 0, PLAIN, room, d);
 }
 

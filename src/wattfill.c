@@ -9,14 +9,19 @@
 
 #define LEVEL(name)                                                                             \
     int64_t wattfill_solve_##name(const wattfill_batch *, int64_t, int64_t, void *);               \
+    int64_t wattfill_levels_##name(const wattfill_batch *, int64_t, int64_t, void *);              \
+    void wattfill_powers_##name(const wattfill_batch *, int64_t, int64_t, void *);                 \
     int64_t wattfill_first_malformed_##name(int64_t, const double *, const double *);           \
     int wattfill_are_within_##name(int64_t, const double *, double, double);
 #define ENTRY(name)                                                                             \
-    {#name, wattfill_solve_##name, wattfill_first_malformed_##name, wattfill_are_within_##name}
+    {#name,                wattfill_solve_##name,           wattfill_levels_##name,                 \
+     wattfill_powers_##name, wattfill_first_malformed_##name, wattfill_are_within_##name}
 
 typedef struct {
     const char *name;
     int64_t (*solve)(const wattfill_batch *, int64_t, int64_t, void *);
+    int64_t (*levels)(const wattfill_batch *, int64_t, int64_t, void *);
+    void (*powers)(const wattfill_batch *, int64_t, int64_t, void *);
     int64_t (*first_malformed)(int64_t, const double *, const double *);
     int (*are_within)(int64_t, const double *, double, double);
 } simd_level;
@@ -103,6 +108,26 @@ const char *wattfill_simd_chosen(void) { return (chosen ? chosen : best())->name
 int64_t wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch)
 {
     return level_for(batch)->solve(batch, start, stop, scratch);
+}
+
+int wattfill_parts_work(const wattfill_batch *b)
+{
+    return !b->order && !b->weight && !b->priority && !b->active && !b->reason && b->step == 0.0;
+}
+
+int64_t wattfill_levels(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch)
+{
+    return level_for(batch)->levels(batch, start, stop, scratch);
+}
+
+void wattfill_powers(const wattfill_batch *batch, const double *found, int64_t start, int64_t stop,
+                     void *scratch)
+{
+    double *rows[] = {batch->level, batch->usable, batch->used, batch->needed};
+    for (int k = 0; k < 4; ++k)
+        memcpy(rows[k] + start, found + k * batch->n_groups + start,
+               (size_t)(stop - start) * sizeof *found);
+    level_for(batch)->powers(batch, start, stop, scratch);
 }
 
 int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double *maximum)

@@ -82,6 +82,16 @@ size_t wattfill_scratch_size(const wattfill_batch *batch);
  * power is written to a tree of more than 1024 connectors that has such a one. */
 int64_t wattfill_solve(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch);
 
+/* The same in two parts, for what may not be written over before all bounds were looked at: find
+ * the levels of groups start..stop - 1, and write `level`, `usable`, `used` and `needed`, but no
+ * power; then, when all groups have theirs, take these four, one behind the other in `found`, and
+ * write all. For batches without parents, weights, priorities, idle ones, steps and reasons, which
+ * wattfill_parts_work knows. */
+int wattfill_parts_work(const wattfill_batch *batch);
+int64_t wattfill_levels(const wattfill_batch *batch, int64_t start, int64_t stop, void *scratch);
+void wattfill_powers(const wattfill_batch *batch, const double *found, int64_t start, int64_t stop,
+                     void *scratch);
+
 /* First connector that breaks 0 <= minimum <= maximum < infinity, or -1. */
 int64_t wattfill_first_malformed(int64_t n, const double *minimum, const double *maximum);
 

@@ -17,6 +17,9 @@ settings.register_profile(
     max_examples=25,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("nightly", deadline=None, max_examples=5_000, print_blob=True)
+# Two million steps of tests/test_dispatch_machine.py, which takes twice as many of each.
+settings.register_profile(
+    "nightly", deadline=None, max_examples=5_000, stateful_step_count=100, print_blob=True
+)
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))

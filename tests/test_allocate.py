@@ -233,6 +233,21 @@ def test_minimum_equal_to_maximum_is_at_its_maximum():
     assert a.reason.tolist() == [MAXIMUM, SHARING]
 
 
+@pytest.mark.parametrize("n", [8, 50, 1_000, 50_000])
+def test_minimums_of_minus_zero_are_minimums_of_zero(n):
+    maximum = np.linspace(1.0, 5.0, 3 * n)
+    shared = {"capacity": [0.2 * n, 2.0 * n, 9.0 * n], "offsets": np.arange(4) * n}
+
+    found = allocate(np.full(3 * n, -0.0), maximum, **shared)
+    again = allocate(
+        np.full(3 * n, -0.0), maximum, **shared, out=allocate(maximum, maximum, **shared)
+    )
+
+    expected = allocate(np.zeros(3 * n), maximum, **shared)
+    assert found.power.tobytes() == again.power.tobytes() == expected.power.tobytes()
+    assert found.level.tobytes() == again.level.tobytes() == expected.level.tobytes()
+
+
 @pytest.mark.parametrize("step", [None, 0.1])
 def test_a_bound_of_minus_zero_comes_back_as_zero(step):
     a = allocate([-0.0, -0.0], [-0.0, 5.0], 0.0, step=step)

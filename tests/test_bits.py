@@ -307,12 +307,45 @@ def test_a_guess_of_the_levels_changes_no_bit_in_any_size_class(sized):
     assert_same_from_any_guess(sized, 1)
 
 
+def test_an_earlier_answer_written_over_has_the_same_bits_in_every_size_class(sized):
+    expected = allocate(**sized)
+    earlier = allocate(**dict(sized, buffer=0.5))
+
+    for level in LEVELS:
+        for n in (1, 2, 3):
+            with on(level):
+                assert_same_bits(allocate(**sized, threads=n, out=earlier), expected)
+            earlier.power.fill(np.nan)
+
+
+def test_bounds_far_off_the_grid_written_over_have_the_same_bits():
+    rng = np.random.default_rng(5)
+    sizes = rng.integers(0, 900, 60)
+    offsets = np.concatenate(([0], np.cumsum(sizes)))
+    maximum = rng.uniform(0.0, 9.0, offsets[-1])
+    minimum = maximum * rng.choice([0.0, 0.3, 1.0, -0.0], offsets[-1])
+    # Some groups have less than the minimums, some enough for all; at the finest resolution most
+    # have more quanta than the quick ways count.
+    capacity = sizes * rng.choice([0.5, 2.0, 5.0, 9.0], 60)
+    batch = {"minimum": minimum, "maximum": maximum, "capacity": capacity, "offsets": offsets}
+    for resolution in (1e-6, 0.25, 2.0**-40):
+        expected = allocate(**batch, resolution=resolution)
+        earlier = allocate(**batch, buffer=0.5, resolution=resolution)
+
+        for level in LEVELS:
+            with on(level):
+                again = allocate(**batch, resolution=resolution, out=earlier)
+                assert_same_bits(again, expected)
+
+
 def test_every_level_and_thread_gives_the_same_bits_on_the_workloads(workload):
     expected = allocate(**workload)
 
     for level in LEVELS:
         with on(level):
             assert_same_bits(allocate(**workload, threads=3), expected)
+            earlier = allocate(**workload, buffer=0.5)
+            assert_same_bits(allocate(**workload, out=earlier), expected)
 
 
 def test_order_and_guess_change_no_bit_on_the_workloads(workload):

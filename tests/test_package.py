@@ -75,6 +75,12 @@ def test_all_that_the_top_level_offers_loads_numpy_alone():
     assert names == {"wattfill", "numpy"}
 
 
+def test_simulating_loads_numpy_alone():
+    names = loaded_by("from wattfill.simulation import Sessions, Site, simulate")
+
+    assert names == {"wattfill", "numpy"}
+
+
 @pytest.mark.parametrize("module", ["strategies", "events"])
 def test_strategies_without_hypothesis_name_the_extra_that_has_it(module):
     done = run(f"import sys; sys.modules['hypothesis'] = None; import wattfill.testing.{module}")
@@ -82,6 +88,14 @@ def test_strategies_without_hypothesis_name_the_extra_that_has_it(module):
     assert done.stderr.endswith(
         f"MissingExtraError: wattfill.testing.{module} needs hypothesis: "
         "pip install 'wattfill[testing]'\n"
+    )
+
+
+def test_ocpp_without_its_library_names_the_extra_that_has_it():
+    done = run("import sys; sys.modules['ocpp'] = None; import wattfill.ocpp")
+
+    assert done.stderr.endswith(
+        "MissingExtraError: wattfill.ocpp needs ocpp: pip install 'wattfill[ocpp]'\n"
     )
 
 
@@ -102,7 +116,8 @@ def test_strategies_of_events_need_no_kernel():
     )
 
     assert done.stdout == (
-        "[('a', 'p', [Connector(id='1', maximum_capacity=22.0, minimum_capacity=None)])] False\n"
+        "[('a', 'p', [Connector(id='1', maximum_capacity=22.0, minimum_capacity=None, "
+        "fallback=None)])] False\n"
     ), done.stderr
 
 

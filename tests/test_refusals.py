@@ -237,6 +237,27 @@ def test_a_refused_call_for_one_group_leaves_all_of_out_as_it_was(n, options):
         assert [a.tobytes() for a in after] == [a.tobytes() for a in before]
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("size", [3, 40, 400, 40_000])
+@pytest.mark.parametrize(("low", "high"), [(2.0, 1.0), (-1e-300, 1.0), (1.0, -0.0), (1.0, -1e-300)])
+def test_a_refused_call_for_several_groups_leaves_all_of_out_as_it_was(size, low, high, threads):
+    minimum, maximum = np.full(3 * size, 1.0), np.linspace(1.0, 9.0, 3 * size)
+    offsets, capacity = np.arange(4) * size, np.full(3, 2.0 * size)
+    # The last group has to pause some.
+    capacity[2] = 0.5 * size
+    out = allocate(minimum, maximum, capacity, offsets)
+    before = [a.copy() for a in (out.power, out.level, out.usable, out.used, out.needed)]
+    for i in (0, size, 3 * size - 1):
+        lows, highs = minimum.copy(), maximum.copy()
+        lows[i], highs[i] = low, high
+
+        with pytest.raises(InputError, match=rf"(minimum|maximum)\[{i}\]|at {i}\b"):
+            allocate(lows, highs, 0.9 * capacity, offsets, threads=threads, out=out)
+
+        after = (out.power, out.level, out.usable, out.used, out.needed)
+        assert [a.tobytes() for a in after] == [a.tobytes() for a in before]
+
+
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f8", "g", "i1", "u2", "i4", "i8", "u8"])
 def test_any_real_dtype_is_taken(dtype):
     a = allocate(np.array([6, 6, 6], dtype), np.array([16, 32, 10], dtype), 40)

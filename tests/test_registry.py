@@ -877,7 +877,9 @@ def test_a_registry_is_saved_in_the_words_of_the_api():
             {
                 "id": "s0",
                 "group": "g",
-                "connectors": [{"id": "1", "maximum_capacity": 15.0, "minimum_capacity": 5.0}],
+                "connectors": [
+                    {"id": "1", "maximum_capacity": 15.0, "minimum_capacity": 5.0, "fallback": None}
+                ],
             }
         ],
         "sessions": [

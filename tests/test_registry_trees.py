@@ -51,8 +51,8 @@ def happen(r, i, goes, maximum, weight, priority, at, capacity, asked):
 def kept(tree):
     """Return the ranks that the kernel reads, and the bytes of all else that it reads."""
     n, (_, _, image) = len(tree.layout.keys), tree.demand.__reduce__()
-    ranks = np.frombuffer(image, count=n, offset=8 * 4 * n)
-    return ranks, image[: 8 * 4 * n] + image[8 * 5 * n :]
+    ranks = np.frombuffer(image, count=n, offset=8 * 9 * n)
+    return ranks, image[: 8 * 9 * n] + image[8 * 10 * n :]
 
 
 POLICIES = st.tuples(*[st.sampled_from(["fifo", "rotate", "most"])] * 2)
@@ -67,7 +67,7 @@ def test_what_a_tree_keeps_is_what_is_gathered_anew(policies, events):
         happen(r, **event)
 
         assert r._nodes["a"].tree is tree
-        anew = _trees.Tree(r._nodes["a"], r._sessions, r.clock)
+        anew = _trees.Tree(r._nodes["a"], r._sessions, r._terms, r.clock)
         ranks, numbers = kept(tree)
         assert numbers == kept(anew)[1]
         assert tree.running == anew.running

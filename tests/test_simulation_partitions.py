@@ -270,3 +270,16 @@ def test_parts_without_sessions_are_told_of(tmp_path):
 
     with pytest.raises(InputError, match="parts must have a session, got none in all of them"):
         simulate_parts(parts, tmp_path / "out")
+
+
+def test_sessions_that_overlap_across_pieces_are_told_by_their_row(tmp_path):
+    site = campus(1)
+    sessions = Sessions.of(
+        station=["CS-0a-0"] * 3, connector=["1"] * 3,
+        arrival=[0, 5, 7], departure=[6, 9, 9], energy=[1, 1, 1],
+    )  # fmt: skip
+    pieces = [sessions.take(slice(0, 1)), sessions.take(slice(1, 3))]
+    parts = split_sessions(pieces, site, tmp_path, 1)
+
+    with pytest.raises(InputError, match="row 1: arrival must not be before the session before it"):
+        simulate_parts(parts, tmp_path / "out")

@@ -197,7 +197,7 @@ REFUSED_JSON = {
     site(bufer=0.1): "groups[0] has an unknown key 'bufer'; did you mean 'buffer'?",
     site({"sesion": True}): f"{PLUG} has an unknown key 'sesion'; did you mean 'session'?",
     site({"plug": "CCS"}): f"{PLUG} has an unknown key 'plug'; the keys are id, maximum_capacity, "
-    "minimum_capacity, session",
+    "minimum_capacity, fallback, session",
     site(buffer=1.5): "groups[0].buffer must be within 0.0..1.0, got 1.5",
     site(buffer="0.1"): "groups[0].buffer must be a real number, got '0.1'",
     site(buffer=True): "groups[0].buffer must be a real number, got True",

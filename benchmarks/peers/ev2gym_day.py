@@ -2,7 +2,7 @@
 
 Its cars and chargers count in amperes; at 1 kV and one phase one of them is one kW. Energies are
 rounded up to 0.01 kWh in each step. It imports more than it asks for:
-``pip install ev2gym pandapower numba multicopula seaborn``.
+``pip install ev2gym pandapower numba multicopula seaborn psutil``.
 """
 
 from __future__ import annotations

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from wattfill.allocation import Allocation as Allocation
     from wattfill.allocation import allocate as allocate
+    from wattfill.dispatch import Command as Command
+    from wattfill.dispatch import Dispatcher as Dispatcher
+    from wattfill.dispatch import Plan as Plan
     from wattfill.errors import ConflictError as ConflictError
     from wattfill.errors import InputError as InputError
     from wattfill.errors import InputTypeError as InputTypeError
+    from wattfill.errors import JournalError as JournalError
     from wattfill.errors import MissingExtraError as MissingExtraError
     from wattfill.errors import UnknownIdError as UnknownIdError
     from wattfill.errors import WattfillError as WattfillError
+    from wattfill.journal import FileJournal as FileJournal
     from wattfill.reason import Reason as Reason
     from wattfill.registry import ChargeStation as ChargeStation
     from wattfill.registry import Connector as Connector
@@ -36,9 +41,14 @@ __version__ = "0.1.0"
 _HOME = {
     "Allocation": "allocation",
     "allocate": "allocation",
+    "Command": "dispatch",
+    "Dispatcher": "dispatch",
+    "FileJournal": "journal",
+    "Plan": "dispatch",
     "ConflictError": "errors",
     "InputError": "errors",
     "InputTypeError": "errors",
+    "JournalError": "errors",
     "MissingExtraError": "errors",
     "UnknownIdError": "errors",
     "WattfillError": "errors",

@@ -44,6 +44,17 @@ class Forest(Mapping[str, Answer]):
                 shards[at][root] = answer
         return Forest(shards)
 
+    def differences(self, before: Forest) -> dict[str, Answer | None]:
+        """Return the answers that were not there before; None for trees that are gone."""
+        found: dict[str, Answer | None] = {}
+        for old, new in zip(before._shards, self._shards, strict=True):
+            if old is not new:
+                found.update(dict.fromkeys(old.keys() - new.keys()))
+                found.update(
+                    (root, each) for root, each in new.items() if old.get(root) is not each
+                )
+        return found
+
 
 class Trees(Protocol):
     """The answers that a result tells of."""

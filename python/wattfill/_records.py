@@ -87,17 +87,22 @@ class Connector:
     minimum_capacity : float, optional
         kW, at most `maximum_capacity`: the least that sustains a session here. A connector without
         one takes its group's `minimum_connector_capacity`, which also raises a smaller one.
+    fallback : float, optional
+        kW, at most `maximum_capacity`: the most that it may allow on its own, without being told
+        (by its default profile, after a reboot or a loss of the connection). By default its
+        maximum. Only a `wattfill.Dispatcher` makes use of it.
 
     Examples
     --------
     >>> Connector("1", maximum_capacity=22, minimum_capacity=4.14)
-    Connector(id='1', maximum_capacity=22.0, minimum_capacity=4.14)
+    Connector(id='1', maximum_capacity=22.0, minimum_capacity=4.14, fallback=None)
 
     """
 
     id: str
     maximum_capacity: float
     minimum_capacity: float | None = None
+    fallback: float | None = None
 
     def __post_init__(self) -> None:
         _validate.identifier("id", self.id)
@@ -107,14 +112,20 @@ class Connector:
             "finite and at least 0 (give the connector's rating)",
         )
         _set(self, "maximum_capacity", maximum)
-        if self.minimum_capacity is None:
-            return
-        _take_kw(self, "minimum_capacity")
-        if maximum < self.minimum_capacity:
-            raise InputError(
-                f"maximum_capacity must be at least minimum_capacity, got {maximum!r} < "
-                f"{self.minimum_capacity!r}"
-            )
+        for name in ("minimum_capacity", "fallback"):
+            if getattr(self, name) is None:
+                continue
+            _take_kw(self, name)
+            if maximum < getattr(self, name):
+                raise InputError(
+                    f"maximum_capacity must be at least {name}, got {maximum!r} < "
+                    f"{getattr(self, name)!r}"
+                )
+
+    @property
+    def may_draw_untold(self) -> float:
+        """kW: `fallback`, or without one `maximum_capacity`."""
+        return self.maximum_capacity if self.fallback is None else self.fallback
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +228,13 @@ def seconds(name: str, value: object) -> float:
 
 def count(n: int, thing: str) -> str:
     return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
+
+
+def quanta_above(kw: float) -> int:
+    """Return the smallest whole number of quanta that is not less, as the kernel takes minimums."""
+    quanta = kw * QUANTA_PER_KW
+    nearest = round(quanta)
+    return nearest if abs(quanta - nearest) <= 1e-3 else math.ceil(quanta)
 
 
 def effective_minimum(group: Group, connector: Connector) -> float:

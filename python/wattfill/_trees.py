@@ -17,8 +17,20 @@ from wattfill._records import (
     Session,
     effective_minimum,
 )
+from wattfill.allocation import allocate
 
 MOST_TURNS = 10_000
+
+
+class Terms(NamedTuple):
+    """What a dispatcher knows of a connector, in kW."""
+
+    fallback: float
+    """What it costs whether or not it has a session: it may draw this on its own."""
+    kept: float | None = None
+    """What it may draw while it cannot be told; None where it can."""
+    ceiling: float | None = None
+    """More than its session makes use of; None where that is not known."""
 
 
 class Running(NamedTuple):
@@ -76,6 +88,19 @@ class Node:
     line: Line | None = None
     tree: Tree | None = None
     """Of a root, what is known of the groups below it; None once they are not what they were."""
+    fallback: int = 0
+    """Quanta that its own connectors may draw on their own."""
+
+    def upwards(self) -> Iterator[Node]:
+        """Walk from the group up to its root."""
+        node: Node | None = self
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def fallback_below(self) -> int:
+        """Return the quanta that connectors in the group and below it may draw on their own."""
+        return sum(node.fallback for node in parents_first([self]))
 
     @property
     def root(self) -> Node:
@@ -165,6 +190,14 @@ def _lay_out(nodes: list[Node]) -> Layout:
     )
 
 
+def usable_quanta(group: Group) -> int:
+    """Return the usable capacity of a group as the kernel counts it."""
+    empty = allocate(
+        (), (), (group.maximum_capacity,), (0, 0), buffer=group.buffer, reserved=group.reserved
+    )
+    return round(float(empty.usable[0]) * QUANTA_PER_KW)
+
+
 class Tree:
     """The groups below one root, their sessions, and the last answer.
 
@@ -172,7 +205,13 @@ class Tree:
     changes and no more, and the next answer starts from there.
     """
 
-    def __init__(self, root: Node, sessions: Mapping[Key, Running], now: float) -> None:
+    def __init__(
+        self,
+        root: Node,
+        sessions: Mapping[Key, Running],
+        terms: Mapping[Key, Terms],
+        now: float,
+    ) -> None:
         self.nodes = list(parents_first([root]))
         self.layout = _lay_out(self.nodes)
         self.ordering = [g for g, node in enumerate(self.nodes) if node.orders_anew]
@@ -190,6 +229,9 @@ class Tree:
         self.last_start = -math.inf
         for node in self.nodes:
             self.update_group(node.group)
+        for key in self.layout.keys if terms else ():
+            if key in terms:
+                self.keep(key, terms[key])
         here = ((sessions[key], key) for key in self.layout.keys if key in sessions)
         for running, key in sorted(here, key=lambda each: each[0].number):
             self.start(key, running)
@@ -199,6 +241,11 @@ class Tree:
         self.demand.set_group(
             self.layout.index[group.id], group.maximum_capacity, group.buffer, group.reserved
         )
+        self.latest = None
+
+    def keep(self, key: Key, terms: Terms) -> None:
+        """Note what a dispatcher knows of a connector."""
+        self.demand.keep(self.layout.place[key], *terms)
         self.latest = None
 
     def start(self, key: Key, running: Running) -> None:

@@ -37,7 +37,7 @@ site files:
     group       name, maximum_capacity; if need be id (by default its name), parent (the id or the
                 name of another group), minimum_connector_capacity, buffer, reserved, location,
                 policy (fifo, rotate or most), rotation, description, notes
-    connector   id, maximum_capacity; if need be minimum_capacity
+    connector   id, maximum_capacity; if need be minimum_capacity, fallback
     session     true, false, or what is known of it: maximum, weight, priority, at
 
   CSV, one connector a row, with a header:

@@ -25,5 +25,9 @@ class ConflictError(WattfillError, ValueError):
     """A change that does not go with what is there: an id twice, a group that is not empty."""
 
 
+class JournalError(WattfillError, OSError):
+    """A journal that cannot be read or written; the message says which file, where and why."""
+
+
 class MissingExtraError(WattfillError, ImportError):
     """A part of wattfill whose libraries are missing; the message names the extra that has them."""

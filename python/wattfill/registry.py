@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,14 +14,21 @@ from wattfill import _validate
 from wattfill._demand import Answer
 from wattfill._outcome import AllTrees, Directory, Forest, OneTree
 from wattfill._outcome import RegistryAllocation as RegistryAllocation
+from wattfill._records import (
+    QUANTA_PER_KW,
+    Key,
+    Policy,
+    count,
+    quanta_above,
+    seconds,
+)
 from wattfill._records import ChargeStation as ChargeStation
 from wattfill._records import Connector as Connector
 from wattfill._records import ConnectorAllocation as ConnectorAllocation
 from wattfill._records import Group as Group
 from wattfill._records import GroupAllocation as GroupAllocation
-from wattfill._records import Key, Policy, count, seconds
 from wattfill._records import Session as Session
-from wattfill._trees import Line, Node, Running, Tree, parents_first
+from wattfill._trees import Line, Node, Running, Terms, Tree, parents_first, usable_quanta
 from wattfill.errors import (
     ConflictError,
     InputError,
@@ -31,6 +39,7 @@ from wattfill.errors import (
 
 FORMAT = "wattfill.registry"
 VERSION = 1
+NO_TERMS = Terms(0.0)
 
 
 class GroupChanges(TypedDict, total=False):
@@ -92,6 +101,10 @@ class Registry:
         """Roots, past and present, whose answer in `_trees` may not be the latest."""
         self._trees = Forest()
         self._directory = Directory()
+        self._terms: dict[Key, Terms] = {}
+        """What a dispatcher knows of connectors."""
+        self._dispatched = False
+        """Whether there is a dispatcher, so that fallbacks must fit."""
         self._turns: dict[Fraction | float, set[str]] = {}
         """Roots by the time of their next turn; a root may stand at an earlier time as well."""
 
@@ -212,6 +225,9 @@ class Registry:
         InputError
             If a value breaks a rule, `parent` is the group itself or below it, or
             `minimum_connector_capacity` exceeds the maximum of a connector in the group.
+        ConflictError
+            If there is a dispatcher, and what connectors may draw on their own does not fit under
+            the other parent.
         UnknownIdError
             If there is no group with this id, or with the parent's.
 
@@ -250,6 +266,8 @@ class Registry:
                 f"{connector.maximum_capacity!r} of connector {connector.id!r} of charge station "
                 f"{station.id!r} ({len(short)} of {count(len(connectors), 'connector')})"
             )
+        if parent is not None and parent is not node.parent:
+            self._refuse_unfit(parent, node.fallback_below(), node.parent)
         root = node.root
         if root.tree is not None and _stands(old) == _stands(group):
             node.group = group
@@ -320,7 +338,8 @@ class Registry:
         Raises
         ------
         ConflictError
-            If there is a charge station with this id, in this group or another.
+            If there is a charge station with this id, in this group or another; or if there is a
+            dispatcher, and what connectors may draw on their own would not fit.
         InputError
             If a connector is there twice, or its maximum is below the group's
             `minimum_connector_capacity`.
@@ -350,7 +369,10 @@ class Registry:
             )
         station = ChargeStation(id, group, _checked_connectors(connectors))
         _refuse_short(node.group, station.connectors)
+        fallback = _fallback(station)
+        self._refuse_unfit(node, fallback)
         node.stations[id] = station
+        node.fallback += fallback
         self._home[id] = node
         self._rebuild(node)
         return station
@@ -363,7 +385,7 @@ class Registry:
         Raises
         ------
         ConflictError
-            If a connector with a session is not among the new ones.
+            If a connector with a session is not among the new ones, or as `add_charge_station`.
         InputError
             As `add_charge_station`.
         UnknownIdError
@@ -381,7 +403,10 @@ class Registry:
                 f"connectors must keep {lost[0]!r}, which has a session: stop the session first "
                 f"({count(len(lost), 'such connector')})"
             )
+        more = _fallback(station) - _fallback(old)
+        self._refuse_unfit(node, more)
         node.stations[station_id] = station
+        node.fallback += more
         self._rebuild(node)
         return station
 
@@ -391,7 +416,8 @@ class Registry:
         Raises
         ------
         ConflictError
-            If the maximum of a connector is below the other group's `minimum_connector_capacity`.
+            If the maximum of a connector is below the other group's `minimum_connector_capacity`,
+            or as `add_charge_station`.
         UnknownIdError
             If there is no charge station or no group with this id.
 
@@ -403,9 +429,13 @@ class Registry:
             _refuse_short(after.group, station.connectors)
         except InputError as error:
             raise ConflictError(f"charge station {station_id!r} cannot move: {error}") from None
+        fallback = _fallback(station)
+        self._refuse_unfit(after, fallback, before)
         self._rebuild(before)
         del before.stations[station_id]
+        before.fallback -= fallback
         after.stations[station_id] = station
+        after.fallback += fallback
         self._home[station_id] = after
         self._rebuild(after)
         return station
@@ -424,6 +454,7 @@ class Registry:
             del self._sessions[key]
         node = self._home.pop(station_id)
         del node.stations[station_id]
+        node.fallback -= _fallback(station)
         self._rebuild(node)
 
     def charge_station(self, station_id: str) -> ChargeStation:
@@ -610,7 +641,7 @@ class Registry:
     def _solve(self, root: Node) -> Answer:
         tree = root.tree
         if tree is None:
-            tree = root.tree = Tree(root, self._sessions, self._clock)
+            tree = root.tree = Tree(root, self._sessions, self._terms, self._clock)
         answer = tree.answer(self._clock)
         if tree.lines:
             self._turns.setdefault(tree.next_turn, set()).add(root.group.id)
@@ -622,6 +653,60 @@ class Registry:
         root.tree = None
         self._pending.add(root.group.id)
         self._directory = Directory()
+
+    # For a dispatcher
+
+    def _attach_dispatcher(self, *, fit: bool) -> None:
+        """Refuse fallbacks that do not fit, from now on; also those that are there, to `fit`."""
+        if self._dispatched:
+            raise ConflictError("registry must have no dispatcher yet: close the other one first")
+        for node in self._walk() if fit else ():
+            _refuse_over(node, node.fallback_below())
+        self._dispatched = True
+
+    def _detach_dispatcher(self) -> None:
+        for key in list(self._terms):
+            self._set_terms(key, None)
+        self._dispatched = False
+
+    def _set_terms(self, key: Key, terms: Terms | None) -> None:
+        """Note what a dispatcher knows of a connector; its tree is solved with that."""
+        terms = terms or NO_TERMS
+        if terms == self._terms.get(key, NO_TERMS):
+            return
+        if terms == NO_TERMS:
+            del self._terms[key]
+        else:
+            self._terms[key] = terms
+        node = self._home.get(key[0])
+        if node is not None:
+            root = node.root
+            if root.tree is not None and key in root.tree.layout.place:
+                root.tree.keep(key, terms)
+            self._pending.add(root.group.id)
+
+    def _changed_trees(
+        self, before: Forest, at: float | None
+    ) -> tuple[Forest, dict[str, Answer | None]]:
+        """Allocate; return the answers, and those that were not there before by their roots."""
+        self.allocate(at=at)
+        return self._trees, self._trees.differences(before)
+
+    def _next_turn(self) -> float:
+        """Return when a turn begins next in some group, as far as was asked for."""
+        return float(min(self._turns, default=math.inf))
+
+    def _refuse_unfit(self, node: Node, more: int, before: Node | None = None) -> None:
+        """Refuse more quanta that may be drawn untold in a group, if a dispatcher is to go by them.
+
+        They come from another group, `before`, or from nowhere.
+        """
+        if not self._dispatched or more <= 0:
+            return
+        there = [] if before is None else list(before.upwards())
+        for above in node.upwards():
+            if above not in there:
+                _refuse_over(above, above.fallback_below() + more)
 
     # To and from a file
 
@@ -808,6 +893,22 @@ def _refuse_short(group: Group, connectors: tuple[Connector, ...]) -> None:
                 f"{group.minimum_connector_capacity!r}, the minimum_connector_capacity of group "
                 f"{group.id!r}, got {connector.maximum_capacity!r}"
             )
+
+
+def _fallback(station: ChargeStation) -> int:
+    """Return the quanta that a charge station may draw on its own."""
+    return sum(quanta_above(connector.may_draw_untold) for connector in station.connectors)
+
+
+def _refuse_over(node: Node, fallback: int) -> None:
+    """Refuse fallbacks that exceed what a group may draw."""
+    usable = usable_quanta(node.group)
+    if fallback > usable:
+        raise ConflictError(
+            "the fallbacks of all connectors below a group must fit its usable capacity, got "
+            f"{fallback / QUANTA_PER_KW:.12g} kW > {usable / QUANTA_PER_KW:.12g} kW of group "
+            f"{node.group.id!r} (a connector without a fallback counts with its maximum_capacity)"
+        )
 
 
 def _stands(group: Group) -> tuple[object, ...]:

@@ -26,13 +26,14 @@ JSON is in the vocabulary of the API. Charge stations stand in their group::
 A group may also have an ``id`` (its name where it has none), a ``parent`` (the id, or the name if
 only one group has it), ``reserved``, ``policy``, ``rotation``, ``description`` and ``notes``. A
 ``session`` is true, false (as where it is left out) or an object of ``maximum``, ``weight``,
-``priority`` and ``at``. Ids may be whole numbers, and null is as good as left out.
+``priority`` and ``at``. A connector may have a ``fallback``. Ids may be whole numbers, and null is
+as good as left out.
 
 CSV has the same words as columns: ``group`` (its id, and its name unless there is a
 ``group_name``) and ``group_`` before any other key of a group; ``chargestation``; ``connector``,
-``maximum_capacity``, ``minimum_capacity``; ``session`` (true or false) and ``session_`` before any
-key of a session. What a group has stands in its first row; later ones repeat it or leave it empty.
-A group without connectors has a row of its own.
+``maximum_capacity``, ``minimum_capacity``, ``fallback``; ``session`` (true or false) and
+``session_`` before any key of a session. What a group has stands in its first row; later ones
+repeat it or leave it empty. A group without connectors has a row of its own.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ GROUP_KEYS = (
     "description",
     "notes",
 )
-CONNECTOR_KEYS = ("maximum_capacity", "minimum_capacity")
+CONNECTOR_KEYS = ("maximum_capacity", "minimum_capacity", "fallback")
 SESSION_KEYS = ("maximum", "weight", "priority", "at")
 
 COLUMNS = (

@@ -4,8 +4,10 @@
     python tests/native replay    answers of each workload and to the corpus of the fuzzer; CC may
                                   name a compiler for another processor, if qemu has that one
     python tests/native fuzz      a minute of libFuzzer, starting from the corpus
+    python tests/native ports     what the inner loops are made of, and the cycles that this takes
 
-It takes CMake, Ninja and a C compiler; valgrind to count, and Clang with its runtime to fuzz.
+It takes CMake, Ninja and a C compiler; valgrind to count, Clang with its runtime to fuzz, and
+llvm-mca for ports.
 """
 
 from __future__ import annotations
@@ -220,6 +222,39 @@ def fuzz(folder: Path, seconds: int, *, update: bool) -> None:
         print(f"{CORPUS.name}: {len(list(smallest.iterdir()))} inputs")
 
 
+# Which of the four units for vectors of a Zen 4 core do what, by timing each instruction alone and
+# in turns with others, 256 bits wide: two add, round and compare doubles, two multiply and choose,
+# and all four calculate with integers and combine bits. (LLVM 14 has no model of Zen 4, and in that
+# of Zen 3 it is the multipliers that compare.)
+ADDERS = re.compile(r"v(add|sub|max|min|cmp\w*|round)pd")
+MULTIPLIERS = re.compile(r"v(mulpd|fn?m(add|sub)\d+pd|blendvpd|pcmpgtq)")
+MOVES = re.compile(r"v(mov\w+|broadcast\w+)")
+
+
+def ports(folder: Path) -> None:
+    """Print what each inner loop is made of, and what four connectors take at least."""
+    text = folder / "loops.s"
+    run(
+        os.environ.get("CC", "gcc"), "-S", "-O3", "-std=gnu11", "-march=x86-64-v3", "-DNDEBUG",
+        "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-unroll-loops",
+        "-I", ROOT / "src", "-o", text, HERE / "loops.c",
+    )  # fmt: skip
+    judged = run("llvm-mca", "-mcpu=znver3", text)
+    modelled = dict(re.findall(r"Code Region - (.*)\n(?:.*\n)*?Block RThroughput: (\S+)", judged))
+    print("four connectors         instructions  add  multiply  vectors  cycles  Zen 3's, llvm-mca")
+    regions = re.findall(r"# LLVM-MCA-BEGIN (.*)\n((?:.*\n)*?).*# LLVM-MCA-END", text.read_text())
+    for name, body in regions:
+        names = [line.split()[0] for line in body.splitlines() if re.match(r"\s+[a-z]", line)]
+        adders = sum(bool(ADDERS.fullmatch(x)) for x in names)
+        multipliers = sum(bool(MULTIPLIERS.fullmatch(x)) for x in names)
+        vectors = sum(x.startswith("v") and not MOVES.fullmatch(x) for x in names)
+        cycles = max(adders / 2, multipliers / 2, vectors / 4)
+        print(
+            f"{name:24}{len(names):12}{adders:5}{multipliers:10}{vectors:9}{cycles:8.2f}"
+            f"{modelled[name]:>9}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python tests/native",
@@ -227,7 +262,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("count", "replay", "fuzz"):
+    for name in ("count", "replay", "fuzz", "ports"):
         commands.add_parser(name)
     commands.choices["count"].add_argument("--update", action="store_true", help="write the table")
     commands.choices["replay"].add_argument(
@@ -245,6 +280,8 @@ def main() -> None:
                 replay(folder, chosen.file)
             case "fuzz":
                 fuzz(folder, chosen.seconds, update=chosen.update)
+            case "ports":
+                ports(folder)
 
 
 if __name__ == "__main__":

@@ -328,12 +328,14 @@ static int is_malformed(const wattfill_batch *b, int64_t i)
     return !(b->minimum[i] >= 0.0 && b->maximum[i] >= b->minimum[i] && b->maximum[i] < INFINITY);
 }
 
-/* Solve the trees from a place to another, with scratch of its own; find what is malformed there. */
-static void solve_piece(const wattfill_batch *b, int64_t start, int64_t stop)
+/* Solve the trees from a place to another, or find their levels, with scratch of its own; find what is
+ * malformed there. */
+static void solve_piece(const wattfill_batch *b, int levels, int64_t start, int64_t stop)
 {
     size_t size = wattfill_scratch_size(b);
     void *scratch = room((int64_t)size, 1);
-    int64_t named = wattfill_solve(b, start, stop, scratch);
+    int64_t named = levels ? wattfill_levels(b, start, stop, scratch)
+                           : wattfill_solve(b, start, stop, scratch);
     free(scratch);
     int64_t first = -1, named_is_here = 0;
     for (int64_t place = start; place < stop; ++place) {
@@ -349,17 +351,40 @@ static void solve_piece(const wattfill_batch *b, int64_t start, int64_t stop)
 }
 
 /* In one piece, or cut here and there between trees, the last piece first. */
-static void solve_all(const wattfill_batch *b, int pieces, uint64_t seed)
+static void solve_all(const wattfill_batch *b, int levels, int pieces, uint64_t seed)
 {
     source s = {.state = seed | 1};
     int64_t stop = b->n_groups;
     for (int64_t place = b->n_groups - 1; pieces && place > 0; --place) {
         int between_trees = !b->up || b->up[place - 1] < 0;
         if (!between_trees || random_bits(&s) % 4) continue;
-        solve_piece(b, place, stop);
+        solve_piece(b, levels, place, stop);
         stop = place;
     }
-    solve_piece(b, 0, stop);
+    solve_piece(b, levels, 0, stop);
+}
+
+/* Find all levels and then write all powers, the latter in two pieces. */
+static void solve_in_parts(const wattfill_batch *b, int any_malformed, int pieces, uint64_t seed)
+{
+    double *found = ROOM(4 * b->n_groups, double);
+    void *scratch = room((int64_t)wattfill_scratch_size(b), 1);
+    wattfill_batch apart = *b;
+    apart.level = found;
+    apart.usable = found + b->n_groups;
+    apart.used = found + 2 * b->n_groups;
+    apart.needed = found + 3 * b->n_groups;
+    for (int64_t i = 0; i < b->n_connectors; ++i) b->power[i] = -1.0;
+    solve_all(&apart, 1, pieces, seed);
+    for (int64_t i = 0; i < b->n_connectors; ++i)
+        if (b->power[i] != -1.0) wrong(b, "a power that was not to be written", i, b->power[i], -1.0);
+    int64_t middle = (int64_t)(seed % (uint64_t)(b->n_groups + 1));
+    if (!any_malformed) {
+        wattfill_powers(b, found, middle, b->n_groups, scratch);
+        wattfill_powers(b, found, 0, middle, scratch);
+    }
+    free(scratch);
+    free(found);
 }
 
 #define HOLD(b, n, found, due)                                                                   \
@@ -376,7 +401,8 @@ static void check(wattfill_batch *b, const answer *due, int pieces, int reasons,
     double *usable = b->usable = ROOM(b->n_groups, double);
     double *used = b->used = ROOM(b->n_groups, double);
     double *needed = b->needed = ROOM(b->n_groups, double);
-    solve_all(b, pieces, seed);
+    if (!reasons && wattfill_parts_work(b)) solve_in_parts(b, !due, pieces, seed);
+    else solve_all(b, 0, pieces, seed);
     if (due) {
         HOLD(b, b->n_connectors, power, due->power);
         HOLD(b, b->n_connectors, reason, due->reason);
@@ -445,6 +471,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
         check(&b, malformed ? NULL : &due, how & 1, 3, s.state);
         b.guess = guess;
         check(&b, malformed ? NULL : &due, !(how & 1), how & 2 ? 3 : 0, s.state);
+        if (wattfill_parts_work(&b)) check(&b, malformed ? NULL : &due, how & 1, 0, s.state);
     }
     void *blocks[] = {due.power, due.reason, due.bound_by, due.level, due.usable, due.used, due.needed};
     for (size_t k = 0; k < sizeof blocks / sizeof *blocks; ++k) free(blocks[k]);

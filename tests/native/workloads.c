@@ -26,7 +26,8 @@ enum {
     IDLE = 32,
     SHORT = 64,   /* minimums do not fit */
     ONE_CALL = 128, /* for each group */
-    WARM = 256
+    WARM = 256,
+    IN_PARTS = 512 /* levels first, then powers */
 };
 
 typedef struct {
@@ -46,6 +47,7 @@ static const workload WORKLOADS[] = {
     {"sizes mixed", 600, 0, 100, 0},
     {"a call for each", 500, 20, 20, ONE_CALL},
     {"levels known", 600, 50, 50, WARM},
+    {"levels, then powers", 600, 50, 50, IN_PARTS},
     {"reasons", 600, 50, 50, REASONS},
     {"idle ones", 600, 50, 50, IDLE},
     {"minimums too much", 300, 50, 50, SHORT},
@@ -114,9 +116,14 @@ static uint64_t hash(uint64_t so_far, const void *block, size_t size)
 }
 
 /* What callgrind counts: --toggle-collect=counted. */
-__attribute__((noinline)) void counted(const wattfill_batch *b, int64_t each, void *scratch);
-void counted(const wattfill_batch *b, int64_t each, void *scratch)
+__attribute__((noinline)) void counted(const wattfill_batch *b, int64_t each, const wattfill_batch *found, void *scratch);
+void counted(const wattfill_batch *b, int64_t each, const wattfill_batch *found, void *scratch)
 {
+    if (found) {
+        if (wattfill_levels(found, 0, b->n_groups, scratch) >= 0) abort();
+        wattfill_powers(b, found->level, 0, b->n_groups, scratch);
+        return;
+    }
     for (int64_t g = 0; g < b->n_groups; g += each)
         if (wattfill_solve(b, g, g + each, scratch) >= 0) abort();
 }
@@ -206,6 +213,11 @@ int main(int n_words, char **words)
         if (wattfill_solve(&b, 0, b.n_groups, scratch) >= 0) abort();
         b.guess = memcpy(room(b.n_groups, 8), b.level, (size_t)b.n_groups * 8);
     }
+    wattfill_batch found = b;
+    found.level = room(4 * b.n_groups, 8);
+    found.usable = found.level + b.n_groups;
+    found.used = found.usable + b.n_groups;
+    found.needed = found.used + b.n_groups;
     const char *levels[8];
     int n_levels = wattfill_simd_levels(levels, 8);
     if (n_words > 2) {
@@ -218,7 +230,8 @@ int main(int n_words, char **words)
             fprintf(stderr, "there is no level %s here\n", levels[k]);
             return EXIT_FAILURE;
         }
-        counted(&b, w.features & ONE_CALL ? 1 : b.n_groups, scratch);
+        counted(&b, w.features & ONE_CALL ? 1 : b.n_groups, w.features & IN_PARTS ? &found : NULL,
+                scratch);
         if (k > 0 && answer_of(&b) != answer) {
             fprintf(stderr, "%s answers otherwise than %s\n", levels[k], levels[0]);
             return EXIT_FAILURE;

@@ -25,7 +25,7 @@ from wattfill.errors import InputError
 from wattfill.simulation._files import whole_file
 from wattfill.simulation._pyarrow import pa
 from wattfill.simulation.executors import IN_FLIGHT, RETRIES, Pool, run
-from wattfill.simulation.readers import read_sessions
+from wattfill.simulation.readers import make_reader
 from wattfill.simulation.readers.columns import COLUMNS
 from wattfill.simulation.result import NEVER
 from wattfill.simulation.run import Strategy, simulate
@@ -76,7 +76,8 @@ class FilePart:
         if not len(row):
             none = np.zeros(0, np.int64)
             return Sessions(none, none, none.astype(np.float64), row=none), site
-        sessions = read_sessions(self.sessions, site)
+        # What overlaps with a row of another piece is told by its place among all.
+        (sessions,) = make_reader(self.sessions, check=False).pieces()
         return replace(sessions, row=row.to_numpy()), site
 
 

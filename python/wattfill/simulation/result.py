@@ -306,13 +306,9 @@ class SimulationResult:
         groups = np.array([*site.groups, ""], object)
         stations = np.array([*(station for station, _ in site.connectors), ""], object)
         plugs = np.array([*(plug for _, plug in site.connectors), ""], object)
-        if s.row is None:
-            row: npt.NDArray[Any] | Column = lambda rows: np.arange(len(s))[rows]  # noqa: E731
-        else:
-            row = s.row
         return Table(
             {
-                "row": row,
+                "row": self._row if s.row is None else s.row,
                 "group": lambda rows: groups[self._group(rows)],
                 "station": lambda rows: stations[self.connector[rows]],
                 "connector": lambda rows: plugs[self.connector[rows]],
@@ -328,6 +324,9 @@ class SimulationResult:
             },
             len(s),
         )
+
+    def _row(self, rows: slice) -> Times:
+        return np.arange(*rows.indices(len(self.source)))
 
     def _group(self, rows: slice) -> Times:
         """Return the place of the group that each session came to."""

@@ -446,8 +446,8 @@ def sweep(
         Fractions, 0.0..1.0, that replace every group's buffer.
     connectors : sequence of float
         Factors, at least 0, by which the number of connectors in every group is multiplied and
-        rounded. Those that go are the last ones; those that come are like the group's own, from
-        the first one on, at stations of their own.
+        rounded. Those that go are the last ones, and sessions that name one are refused; those
+        that come are like the group's own, from the first one on, at stations of their own.
     schedule : Schedule, optional
     **options
         Any other argument of `simulate`.

@@ -231,23 +231,21 @@ class _Checks:
         rows = np.flatnonzero(named[np.clip(s.connector, -1, len(s.connectors) - 1)])
         order = rows[np.lexsort((s.arrival[rows], s.connector[rows]))]
         plug, arrival, departure = s.connector[order], s.arrival[order], s.departure[order]
-        same = plug[1:] == plug[:-1]
-        if not (same & (arrival[1:] < departure[:-1])).any():
+        overlap = (plug[1:] == plug[:-1]) & (arrival[1:] < departure[:-1])
+        if not overlap.any():
             return
+        # Only at connectors where somebody overlaps it matters who is kept.
+        suspects = order[np.isin(plug, plug[1:][overlap])].tolist()
+        kept: dict[int, int] = {}
         before: dict[int, int] = {}
-        # Only where somebody overlaps it matters who is kept.
-        suspects = np.isin(plug, plug[1:][same & (arrival[1:] < departure[:-1])])
-        last: dict[int, int] = {}
-        for i in order[suspects].tolist():
+        for i in suspects:
             at = int(s.connector[i])
-            if (
-                at in last
-                and s.arrival[i] < s.departure[last[at]]
-                and s.departure[i] >= s.arrival[i]
-            ):
-                before[i] = last[at]
-            elif s.departure[i] >= s.arrival[i]:
-                last[at] = i
+            if s.departure[i] < s.arrival[i]:
+                continue
+            if at in kept and s.arrival[i] < s.departure[kept[at]]:
+                before[i] = kept[at]
+            else:
+                kept[at] = i
         yield from self._fault(
             "arrival",
             np.isin(np.arange(len(s)), list(before)),

@@ -46,6 +46,8 @@ class Reader:
         As of `read_sessions`.
     asked : str, optional
         A column with what drivers have asked for, which is then the energy wanted.
+    check : bool
+        Whether to look for rows that break a rule, or leave that to `simulate`.
 
     """
 
@@ -58,6 +60,7 @@ class Reader:
         time_zone: str | None = None,
         asked: str | None = None,
         skip_bad_rows: str | PathLike[str] | None = None,
+        check: bool = True,
     ) -> None:
         self.zone = None if time_zone is None else find_zone(time_zone)
         self.source = source
@@ -74,6 +77,7 @@ class Reader:
         self.asked = asked
         self.site = site
         self.skip_bad_rows = skip_bad_rows
+        self.check = check
         self.n_rows = 0
         """How many rows there have been so far; once all are read, with lines that are none."""
         self.n_skipped = 0
@@ -126,7 +130,7 @@ class Reader:
         if bad := [row - start for row in self._bad if row >= start]:
             sessions = sessions.take(np.delete(np.arange(len(row)), bad))
         # Where a row is left out, what was wrong with another one may be gone.
-        while found := list(faults(sessions, self.site)):
+        while self.check and (found := list(faults(sessions, self.site))):
             row = np.arange(len(sessions)) if sessions.row is None else sessions.row
             # Overlaps come last; they are looked for again among those that are whole.
             first = [fault for fault in found if fault.column != "arrival"] or found
