@@ -277,7 +277,9 @@ def simulate_parts(
         if progress is not None:
             progress(n_done, len(parts))
 
-    with Pool(partial(ThreadPoolExecutor, 1) if executor is None else executor) as pool:
+    with ExitStack() as stack:
+        stack.callback(_tidy, folder)
+        pool = stack.enter_context(Pool(executor or partial(ThreadPoolExecutor, 1)))
         if period is None:
             spans = [span for span in run(parts, _span, pool, **options) if span is not None]
             if not spans:
@@ -310,6 +312,13 @@ def _simulate_part(
     result.groups.save(_file(folder, "groups", k))
     n_full = int((result.full_at != NEVER).sum())
     return len(sessions), n_full, int(result.paused.sum())
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what workers that were killed had written under other names."""
+    for what in ("groups", "sessions"):
+        for path in folder.glob(f".{what}-*.parquet.*"):
+            path.unlink(missing_ok=True)
 
 
 def _file(folder: str | Path, what: str, k: int) -> Path:
