@@ -3,6 +3,7 @@
 import doctest
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import wattfill
-from benchmarks import exact, report, timing, workloads
+from benchmarks import exact, report, simulation, timing, workloads
 from benchmarks.__main__ import main
 from benchmarks.cases import INTO, ROOFLINE, Figure
 from benchmarks.certificate import assert_close, assert_exact, assert_within
@@ -282,3 +283,30 @@ def test_a_peer_that_is_not_installed_is_named_and_left_out(
     main(["--quick", "--only", "threads"])
 
     assert "skipped: Abacus, which needs abacus" in capsys.readouterr().out
+
+
+def test_the_simulation_is_timed_and_its_answers_are_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "figures.json"
+
+    status = simulation.main(["--quick", "--no-peers", "--json", str(file)])
+
+    record = json.loads(file.read_text())
+    assert status == 0
+    assert [figure["what"] for figure in record["figures"]] == [
+        "7 days of 1 sites",
+        "7 days of 10 sites",
+    ]
+    assert "events/s" in capsys.readouterr().out
+
+
+def test_a_simulation_that_loses_energy_is_no_answer() -> None:
+    site, sessions = simulation.site_of(3), simulation.year_of(3, 2)
+    result = simulation.simulate(sessions, site)
+    lost = result.delivered.copy()
+    lost[5] -= 1
+
+    simulation.check_year(result, site)
+    with pytest.raises(AssertionError):
+        simulation.check_year(replace(result, delivered=lost), site)

@@ -75,6 +75,12 @@ def test_all_that_the_top_level_offers_loads_numpy_alone():
     assert names == {"wattfill", "numpy"}
 
 
+def test_simulating_loads_numpy_alone():
+    names = loaded_by("from wattfill.simulation import Sessions, Site, simulate")
+
+    assert names == {"wattfill", "numpy"}
+
+
 @pytest.mark.parametrize("module", ["strategies", "events"])
 def test_strategies_without_hypothesis_name_the_extra_that_has_it(module):
     done = run(f"import sys; sys.modules['hypothesis'] = None; import wattfill.testing.{module}")

@@ -1,4 +1,4 @@
-"""The command line: ``wattfill allocate FILE`` and ``wattfill verify MODULE:FUNCTION``."""
+"""The command line: ``wattfill allocate``, ``wattfill simulate`` and ``wattfill verify``."""
 
 from __future__ import annotations
 
@@ -56,6 +56,37 @@ exit status:
 """
 
 
+ABOUT_SIMULATE = """\
+Let sessions charge at groups of connectors, from event to event, and print what they got and what
+the groups drew: how many more chargers a feeder can carry, what a buffer costs drivers, what
+rotation does to waiting."""
+
+SIMULATED = """\
+sessions:
+  CSV (perhaps gzipped), Parquet, Arrow, or JSON of ACN-Data, with a row for each session:
+
+    group,chargestation,connector,arrival,departure,energy
+    Park3-E1,CS-01,1,2026-03-02T08:00+01:00,2026-03-02T17:00+01:00,20
+
+    arrival, departure   in ISO 8601; without an offset from UTC, --time-zone says whose wall clock
+    energy               kWh wanted; also known as energy_kwh, kWhDelivered
+    group                also known as site, siteID
+    chargestation        also known as station, stationID; connector, within it
+    if need be           maximum (kW that the vehicle takes; max_kw), minimum (kW), weight,
+                         priority, battery (kWh) and soc (0 to 1, at arrival)
+
+examples:
+  wattfill simulate sessions.csv --groups site.json --time-zone Europe/London --plot load.png
+  wattfill simulate sessions.csv --capacity 50 --compare wattfill,equal,uncontrolled
+  wattfill simulate --synthetic workplace --groups 1000 --days 365 --report report.html
+  wattfill simulate --synthetic depot --sweep capacity=0.5,0.75,1 --sweep buffer=0,0.1,0.2
+  wattfill simulate --synthetic public --groups 20000 --workers 8 --out year/
+
+exit status:
+  0, or 2 where the input is no good: a message on standard error then says where and why.
+"""
+
+
 ABOUT_VERIFY = """\
 Hold an allocator to the laws of an allocation, and print which it keeps. For each law that it
 breaks, print the smallest site that was found on which it does.
@@ -96,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             options = _parser().parse_args(argv)
+            options.words = list(sys.argv[1:] if argv is None else argv)
             run: Callable[[argparse.Namespace], tuple[str, int]] = options.run
             text, status = run(options)
         except SystemExit:
@@ -143,6 +175,15 @@ def _parser() -> argparse.ArgumentParser:
             help=f"print {name.upper()} for machines",
         )
     allocate.set_defaults(run=_allocate)
+    simulate = commands.add_parser(
+        "simulate",
+        help="sessions in, outcomes and pictures out",
+        description=ABOUT_SIMULATE,
+        epilog=SIMULATED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_simulate_options(simulate)
+    simulate.set_defaults(run=_simulate)
     verify = commands.add_parser(
         "verify",
         help="an allocator in, which laws it keeps and where it breaks others out",
@@ -153,6 +194,142 @@ def _parser() -> argparse.ArgumentParser:
     _add_verify_options(verify)
     verify.set_defaults(run=_verify)
     return parser
+
+
+def _add_simulate_options(simulate: argparse.ArgumentParser) -> None:
+    simulate.add_argument("sessions", metavar="SESSIONS", nargs="?", help="a file of sessions")
+    reading = simulate.add_argument_group("how to read it")
+    reading.add_argument(
+        "--time-zone",
+        metavar="ZONE",
+        help="such as Europe/London: of times without an offset from UTC, and of pictures; of an "
+        "hour that is there twice the first counts, in one that is skipped the offset before it",
+    )
+    reading.add_argument(
+        "--column",
+        metavar="COLUMN=NAME",
+        action="append",
+        default=[],
+        type=_column,
+        help="what the file calls a column; may be there many times",
+    )
+    reading.add_argument(
+        "--requested",
+        action="store_true",
+        help="of ACN-Data: a session wants what its driver asked for, not what was delivered",
+    )
+    reading.add_argument(
+        "--skip-bad-rows",
+        metavar="FILE",
+        help="write rows that break a rule there, with the reason, and go on without them",
+    )
+    groups = simulate.add_argument_group("groups")
+    groups.add_argument(
+        "--groups",
+        metavar="SITE",
+        help="a site file, as of wattfill allocate; for a synthetic fleet how many (10)",
+    )
+    kind: Callable[[str], object]
+    for name, metavar, kind, words in (
+        ("capacity", "KW", float, "of each group, where no file describes them"),
+        ("buffer", "FRACTION", float, "of it set aside (0)"),
+        ("policy", "POLICY", str, "fifo (the default), rotate or most"),
+        ("rotation", "S", float, "seconds in a turn of rotate (900)"),
+        ("connectors", "N", _positive, "in each group, for sessions that name none (fleet: 20)"),
+        ("connector-maximum", "KW", float, "where sessions do not say (22)"),
+        ("connector-minimum", "KW", float, "to sustain a session (0)"),
+    ):
+        groups.add_argument(f"--{name}", metavar=metavar, type=kind, help=words)
+    fleet = simulate.add_argument_group("a synthetic fleet instead")
+    fleet.add_argument(
+        "--synthetic", metavar="KIND", help="workplace, public, depot or residential"
+    )
+    for name, metavar, kind, words in (
+        ("days", "N", int, "how many (365)"),
+        ("seed", "N", int, "of all chance (0)"),
+        ("start", "DAY", str, "the first one (2025-01-01)"),
+        ("demand", "FACTOR", float, "times the usual number of sessions (1)"),
+    ):
+        fleet.add_argument(f"--{name}", metavar=metavar, type=kind, help=words)
+    what = simulate.add_argument_group("what to simulate")
+    what.add_argument(
+        "--strategy",
+        metavar="STRATEGY",
+        default="wattfill",
+        help="wattfill (by each group's own policy), fifo, rotate, most, uncontrolled, equal or "
+        "first-come (wattfill)",
+    )
+    what.add_argument(
+        "--compare",
+        metavar="LIST",
+        type=_words,
+        help="strategies side by side, with commas between",
+    )
+    what.add_argument(
+        "--sweep",
+        metavar="NAME=LIST",
+        action="append",
+        default=[],
+        type=_sweep,
+        help="what if: capacity or connectors, as multiples, or buffer, with commas between; may "
+        "be there for each of them",
+    )
+    what.add_argument(
+        "--threads", metavar="N", type=_positive, help="(as many as there are processors)"
+    )
+    beyond = simulate.add_argument_group("in parts, of which each has a place in memory")
+    who = beyond.add_mutually_exclusive_group()
+    who.add_argument(
+        "--workers", metavar="N", type=_positive, help="so many processes; --out is a folder"
+    )
+    who.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="a cluster, by its scheduler; --out is a folder that all machines have",
+    )
+    beyond.add_argument("--parts", metavar="N", type=_positive, help="how many (32)")
+    output = simulate.add_argument_group("what to write")
+    output.add_argument("--json", action="store_true", help="print JSON for machines")
+    output.add_argument(
+        "--out",
+        metavar="FILE.parquet",
+        help="what each session got; of --compare and --sweep, their tables",
+    )
+    output.add_argument(
+        "--plot",
+        metavar="FILE.png",
+        help="the load against the limit; the strategies of --compare, a heat map of --sweep",
+    )
+    output.add_argument("--report", metavar="FILE.html", help="a page with tables and pictures")
+    output.add_argument(
+        "--group", metavar="ID", help="to draw (the one that most is not delivered in)"
+    )
+    output.add_argument(
+        "--day", metavar="DAY", help="to draw, connector by connector (the busiest)"
+    )
+
+
+def _column(text: str) -> tuple[str, str]:
+    column, equals, name = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"must be COLUMN=NAME, got {text}")
+    return column, name
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in text.replace(",", " ").split() if word]
+
+
+def _sweep(text: str) -> tuple[str, list[float]]:
+    name, _, values = text.partition("=")
+    if name not in ("capacity", "buffer", "connectors"):
+        raise argparse.ArgumentTypeError(
+            f"must be capacity=, buffer= or connectors= and numbers, got {text}"
+        )
+    try:
+        return name, [float(value) for value in _words(values)]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must have numbers behind {name}=, got {text}") from None
 
 
 def _add_verify_options(verify: argparse.ArgumentParser) -> None:
@@ -249,6 +426,13 @@ def _seconds(text: str) -> float:
     if not 0.0 < (seconds := float(text)) < float("inf"):
         raise argparse.ArgumentTypeError(f"must be above 0 and finite, got {text}")
     return seconds
+
+
+def _simulate(options: argparse.Namespace) -> tuple[str, int]:
+    # Here, so that --help does not load Arrow.
+    from wattfill.simulation.command import simulate_sessions
+
+    return simulate_sessions(options)
 
 
 def _verify(options: argparse.Namespace) -> tuple[str, int]:
