@@ -193,6 +193,8 @@ class World:
         self.quiet_until = -math.inf
         self.is_hazy = False
         """Whether the controller lost what the log has."""
+        self.knows_less = False
+        """Whether the controller counts a connector that came back with more than the log does."""
         self.hazy = set()
         """(line, group) of commands in groups that such a controller counts as above."""
         self.is_touched = True
@@ -319,7 +321,7 @@ class World:
             assert (c.expires is None) == (self.outlets[key].lease is None)
             self.log("command", key, seq=c.seq, limit=c.limit, **expires)
             self.logged.add((key, c.seq))
-            if self.is_hazy:
+            if self.is_hazy or self.knows_less:
                 self.hazy.update((len(self.lines), over.group) for over in plan.over)
             self.commands.append((key, c.seq, quanta(c.limit), expires.get("expires", math.inf)))
         after = {key: quanta(kw) for key, kw in self.d.committed(self.clock).connectors.items()}
@@ -621,6 +623,7 @@ class World:
         if key not in self.before:
             self.known.discard(key)
             self.logged = {pair for pair in self.logged if pair[0] != key}
+            self.knows_less |= any(where == key for where, *_ in self.commands)
             # What it was told in an earlier life may still arrive.
             for where, seq, limit, expires in self.commands:
                 if (
