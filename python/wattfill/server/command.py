@@ -56,8 +56,6 @@ def log_config(level: str) -> dict[str, object]:
         "formatters": {"json": {"()": _JsonLines}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
         "root": {"handlers": ["stderr"], "level": level.upper()},
-        # Every request has a line of our own.
-        "loggers": {"uvicorn.access": {"level": "CRITICAL"}},
     }
 
 
@@ -81,9 +79,12 @@ def serve(options: argparse.Namespace) -> tuple[str, int]:
         # Each worker reads its settings out of the environment.
         os.environ.update(settings.as_environment(found))
         print(f"wattfill serves {place}:{found.port} from {database}", flush=True)
-        factory = "wattfill.server.app:from_environment"
         uvicorn.run(
-            factory, factory=True, workers=found.workers, port=found.port, **_uvicorn(found)
+            "wattfill.server.app:from_environment",
+            factory=True,
+            workers=found.workers,
+            port=found.port,
+            **_uvicorn(found),
         )
         return "", 0
     config = uvicorn.Config(create(found), port=found.port, **_uvicorn(found))
@@ -100,6 +101,8 @@ def _uvicorn(found: Settings) -> dict[str, Any]:
         "host": found.host,
         "log_config": log_config(found.log_level),
         "log_level": found.log_level,
+        # Every request has a line of our own.
+        "access_log": False,
         "server_header": False,
         "proxy_headers": False,
         "ssl_certfile": found.tls_certificate or None,

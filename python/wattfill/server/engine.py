@@ -59,6 +59,8 @@ class Follower:
     group: str
     loop: asyncio.AbstractEventLoop
     events: asyncio.Queue[tuple[str, Any] | None]
+    watches: bool = False
+    """Whether it only looks: it is told no commands, and nothing counts as sent by it."""
     shown: Any = None
     """The allocation as it was told last."""
 
@@ -168,7 +170,7 @@ class Engine:
             organisation = service.store.organisation(follower.tenant)
             self.followers.add(follower)
             root = organisation.group_root.get(follower.group)
-            if root is not None:
+            if root is not None and not follower.watches:
                 self._take_up(organisation, organisation.trees[root])
                 service.tell_anew(organisation, organisation.trees[root])
             self._tell(organisation, {root} if root else set(), [follower])
@@ -398,7 +400,9 @@ class Engine:
             watching = [
                 f
                 for f in self.followers
-                if f.tenant == organisation.id and organisation.group_root.get(f.group) == root
+                if f.tenant == organisation.id
+                and not f.watches
+                and organisation.group_root.get(f.group) == root
             ]
             # What nobody would send is not planned: it would count as sent.
             if not watching:

@@ -103,6 +103,21 @@ class Service:
         self._used[id] = now
         return Caller(row[1], id, frozenset(row[2].split()))
 
+    def caller_of_key(self, id: str) -> Caller:
+        """Return who a key with this id stands for, if it still opens something; else 401.
+
+        It is for sessions that somebody has begun with the key itself.
+        """
+        row = self.store.database.row(
+            "SELECT organisation, scopes FROM wf_key WHERE id = :id AND revoked_at IS NULL "
+            "AND (expires_at IS NULL OR expires_at > :now)",
+            id=id,
+            now=self.clock.now(),
+        )
+        if row is None:
+            raise Refusal(401, "the session must be of a key that is valid: log in again")
+        return Caller(row[0], id, frozenset(row[1].split()))
+
     def create_key(
         self,
         organisation: str,
@@ -626,6 +641,15 @@ class Service:
         organisation = self._organisation(caller)
         tree = self._tree_of(organisation, group_id)
         return self.show_allocation(tree, tree.allocate(self.clock), group_id)
+
+    def what_if(self, caller: Caller, group_id: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the shares that a group would give with these changes, which are not made."""
+        tree = self._tree_of(self._organisation(caller), group_id)
+        registry = Registry.from_dict(tree.registry.to_dict())
+        with _refusing():
+            registry.update_group(group_id, **_as_arguments(fields))
+        trial = Tree(tree.root, registry, tree.meta)
+        return self.show_allocation(trial, trial.allocate(self.clock), group_id)
 
     def tree_allocation(self, organisation: Organisation, group_id: str) -> dict[str, Any] | None:
         """Return the allocation of a group for those who follow it; None where there is none."""
