@@ -69,19 +69,16 @@ class Follower:
         self.loop.call_soon_threadsafe(self._put, (kind, data))
 
     def let_go(self) -> None:
-        """End the stream."""
-        self.loop.call_soon_threadsafe(self._end)
+        """End the stream, behind what it was told before."""
+        self.loop.call_soon_threadsafe(self._put, None)
 
     def _put(self, event: tuple[str, Any] | None) -> None:
         try:
             self.events.put_nowait(event)
         except asyncio.QueueFull:
-            self._end()
-
-    def _end(self) -> None:
-        while not self.events.empty():
-            self.events.get_nowait()
-        self.events.put_nowait(None)
+            while not self.events.empty():
+                self.events.get_nowait()
+            self.events.put_nowait(None)
 
 
 class Engine:
@@ -205,7 +202,7 @@ class Engine:
                 job = self._jobs.get_nowait()
             except queue.Empty:
                 break
-            if job is not None:
+            if job is not None and job.done.set_running_or_notify_cancel():
                 job.done.set_exception(unavailable("the server is stopping"))
         self._flush_used()
 
@@ -227,6 +224,7 @@ class Engine:
             if first is None:
                 return None
         jobs = [first]
+        # Whoever gave up meanwhile is left out below; from then on nobody can.
         while first.kind != "alone" and len(jobs) < MOST_TOGETHER:
             try:
                 job = self._jobs.get_nowait()
@@ -239,7 +237,7 @@ class Engine:
                 self._held = job
                 break
             jobs.append(job)
-        return jobs
+        return [job for job in jobs if job.done.set_running_or_notify_cancel()]
 
     def _monotonic_due(self) -> Iterable[float]:
         ahead = time.monotonic() - self.clock.now()
