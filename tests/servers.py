@@ -116,6 +116,16 @@ class Serving:
                 break
         else:
             raise AssertionError(f"the server did not start: {self.log()}")
+        self._wait_until_it_answers()
+
+    def _wait_until_it_answers(self) -> None:
+        while self.process.poll() is None:
+            try:
+                httpx.get(f"{self.url}/healthz")
+                return
+            except httpx.TransportError:
+                continue
+        raise AssertionError(f"the server did not start: {self.log()}")
 
     @property
     def first_key(self) -> str:

@@ -194,16 +194,20 @@ class Engine:
                 if jobs:
                     self._do(jobs)
                 self._look_round()
-            except Exception:
+            except Exception as error:
                 log.exception("the engine goes on after a fault")
+                self._give_up_transaction()
+                for job in jobs:
+                    if not job.done.done():
+                        job.done.set_exception(error)
         self._is_stopping = True
         while True:
             try:
-                job = self._jobs.get_nowait()
+                left = self._jobs.get_nowait()
             except queue.Empty:
                 break
-            if job is not None and job.done.set_running_or_notify_cancel():
-                job.done.set_exception(unavailable("the server is stopping"))
+            if left is not None and left.done.set_running_or_notify_cancel():
+                left.done.set_exception(unavailable("the server is stopping"))
         self._flush_used()
 
     def _flush_used(self) -> None:
