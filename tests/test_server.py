@@ -306,6 +306,29 @@ def test_a_key_opens_nothing_after_it_expired(tmp_path):
 # Limits
 
 
+def test_many_who_have_no_key_are_slowed_down_and_those_who_have_one_are_not(tmp_path):
+    serving = Serving(str(tmp_path / "site.db"))
+    with serving.client("") as stranger, serving.client(serving.first_key) as client:
+        answers = [stranger.get("/v1.1/groups") for _ in range(30)]
+        known = client.get("/v1.1/groups")
+    serving.close()
+
+    assert [answer.status_code for answer in answers[:20]] == [401] * 20
+    assert answers[-1].status_code == 429
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 5
+    assert known.status_code == 200
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_again(tmp_path):
+    serving = Serving(str(tmp_path / "site.db"), WATTFILL_RATE="0.001", WATTFILL_BURST="3")
+    with serving.client(serving.first_key) as client:
+        answers = [client.get("/v1.1/groups") for _ in range(4)]
+    serving.close()
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 1000
+
+
 def test_a_bucket_fills_with_time_and_no_further():
     at = [0.0]
     limiter = Limiter(2, 3, lambda: at[0])
