@@ -159,9 +159,7 @@ class _Server:
             for operation in OPERATIONS:
                 by_path.setdefault(operation.path, {})[operation.method] = self.endpoint(operation)
             # Fixed parts come before ids in their place.
-            for path in sorted(
-                by_path, key=lambda path: [p[0] == "{" for p in path[1:].split("/")]
-            ):
+            for path in sorted(by_path, key=_ids_last):
                 methods = by_path[path]
                 routes.append(Route(f"{prefix}{path}", _dispatch(methods), methods=list(methods)))
         return routes

@@ -160,21 +160,18 @@ class Store:
         if self.database.in_transaction and self.database.name == "postgresql":
             lock = " FOR UPDATE"
         row = self.database.row(
-            f"SELECT revision, digest FROM wf_organisation WHERE id = :id{lock}", id=tenant
+            f"SELECT revision FROM wf_organisation WHERE id = :id{lock}", id=tenant
         )
         if row is None:
             raise LookupError(f"there is no organisation {tenant!r}")
-        return self._at(tenant, *row)
-
-    def _at(self, tenant: str, revision: int, digest: str) -> Organisation:
         organisation = self._organisations.get(tenant)
         if organisation is None:
             organisation = self._organisations[tenant] = Organisation(tenant, -1, GENESIS)
-        if organisation.revision != revision or organisation.stale:
-            self._catch_up(organisation, revision, digest)
+        if organisation.revision != row[0] or organisation.stale:
+            self._catch_up(organisation)
         return organisation
 
-    def _catch_up(self, organisation: Organisation, revision: int, digest: str) -> None:
+    def _catch_up(self, organisation: Organisation) -> None:
         """Read again what others changed, or what was undone."""
         if self.database.in_transaction:
             self._catch_up_within(organisation)
@@ -213,10 +210,9 @@ class Store:
 
     def _read(self, tenant: str, root: str | None = None) -> Iterator[Tree]:
         """Yield the trees of an organisation as their rows say, or one of them."""
-        values = {"organisation": tenant, "root": root}
-        which = "" if root is None else " AND g.root = :root"
-        if root is None:
-            del values["root"]
+        values, which = {"organisation": tenant}, ""
+        if root is not None:
+            values, which = values | {"root": root}, " AND g.root = :root"
         columns = ", ".join(f"g.{name}" for name in GROUP_COLUMNS.split(", "))
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in self.database.stream(
