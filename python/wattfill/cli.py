@@ -1,4 +1,4 @@
-"""The command line: ``wattfill allocate``, ``wattfill simulate`` and ``wattfill verify``."""
+"""The command line: ``wattfill allocate``, ``simulate``, ``verify``, and the server's commands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from wattfill import __version__
-from wattfill.errors import InputError, WattfillError
+from wattfill.errors import InputError, MissingExtraError, WattfillError
 
 CANNOT_WRITE = 1
 BAD_INPUT = 2
@@ -86,6 +86,10 @@ exit status:
   0, or 2 where the input is no good: a message on standard error then says where and why.
 """
 
+ABOUT_SERVE = """\
+Serve the REST API from a SQLite file, or from PostgreSQL. The first start makes a key and prints
+it. Every option can also stand in the environment (WATTFILL_PORT) or in a file of settings.
+docs/server.md is the manual."""
 
 ABOUT_VERIFY = """\
 Hold an allocator to the laws of an allocation, and print which it keeps. For each law that it
@@ -193,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_verify_options(verify)
     verify.set_defaults(run=_verify)
+    _add_server_commands(commands)
     return parser
 
 
@@ -330,6 +335,81 @@ def _sweep(text: str) -> tuple[str, list[float]]:
         return name, [float(value) for value in _words(values)]
     except ValueError:
         raise argparse.ArgumentTypeError(f"must have numbers behind {name}=, got {text}") from None
+
+
+def _add_server_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    set_up = argparse.ArgumentParser(add_help=False)
+    set_up.add_argument(
+        "--database",
+        metavar="DATABASE",
+        help="the path of a SQLite file, or postgresql://... (wattfill.db)",
+    )
+    set_up.add_argument("--settings", metavar="FILE.toml", help="a file of settings")
+    address = argparse.ArgumentParser(add_help=False)
+    address.add_argument("--host", help="address to listen at (127.0.0.1)")
+    address.add_argument("--port", type=int, help="port to listen at, 0 for any (8000)")
+    serve = commands.add_parser(
+        "serve", help="the REST API", description=ABOUT_SERVE, parents=[set_up, address]
+    )
+    serve.add_argument("--workers", type=int, metavar="N", help="processes (1)")
+    serve.add_argument("--tls-certificate", metavar="FILE", help="a certificate chain in PEM")
+    serve.add_argument("--tls-key", metavar="FILE", help="its private key in PEM")
+    serve.add_argument(
+        "--behind-proxy",
+        action="store_true",
+        default=None,
+        help="a proxy in front speaks TLS: plain HTTP may be served beyond loopback",
+    )
+    serve.add_argument("--log-level", help="debug, info, warning or error (info)")
+    serve.set_defaults(run=_server("serve"))
+    migrate = commands.add_parser(
+        "migrate", help="bring the server's database to this version", parents=[set_up]
+    )
+    migrate.set_defaults(run=_server("run_migrations"))
+    doctor = commands.add_parser(
+        "doctor", help="what is wrong with a set-up of the server", parents=[set_up, address]
+    )
+    doctor.set_defaults(run=_server("doctor"))
+    keys = commands.add_parser("keys", help="keys of the server: create, list, revoke")
+    actions = keys.add_subparsers(title="actions", metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make a key; it is shown once", parents=[set_up])
+    create.add_argument("--name", required=True, help="for people")
+    create.add_argument("--organisation", default="default", help="whose key it is (default)")
+    create.add_argument("--days", type=_seconds, metavar="N", help="until it expires (never)")
+    scopes = create.add_mutually_exclusive_group()
+    scopes.add_argument("--read-only", action="store_true", help="it changes nothing")
+    scopes.add_argument(
+        "--scopes",
+        metavar="LIST",
+        help="what it may do, with commas between: read, operate, configure, commission, monitor "
+        "(all but monitor)",
+    )
+    create.set_defaults(run=_server("keys_create"))
+    show = actions.add_parser("list", help="what is known of keys", parents=[set_up])
+    show.add_argument("--organisation", help="of this organisation alone")
+    show.add_argument("--json", action="store_true", help="print JSON for machines")
+    show.set_defaults(run=_server("keys_list"))
+    revoke = actions.add_parser("revoke", help="let a key open nothing more", parents=[set_up])
+    revoke.add_argument("id", help="of the key, as list shows it")
+    revoke.set_defaults(run=_server("keys_revoke"))
+
+
+def _server(name: str) -> Callable[[argparse.Namespace], tuple[str, int]]:
+    """Return a command of the server, which is loaded when it is run."""
+
+    def run(options: argparse.Namespace) -> tuple[str, int]:
+        try:
+            from wattfill.server import command
+        except ImportError as error:
+            if error.name is None or error.name.partition(".")[0] == "wattfill":
+                raise
+            raise MissingExtraError(
+                f"the server needs {error.name}: pip install 'wattfill[server]'"
+            ) from None
+        done: tuple[str, int] = getattr(command, name)(options)
+        return done
+
+    return run
 
 
 def _add_verify_options(verify: argparse.ArgumentParser) -> None:
