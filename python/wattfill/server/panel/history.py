@@ -308,7 +308,7 @@ def _apply(registry: Registry, line: Line) -> None:
         case "remove chargestation":
             registry.remove_charge_station(station)
         case "start session":
-            registry.start_session(**detail)
+            registry.start_session(at=detail.pop("started_at"), **detail)
         case "change session":
             registry.update_session(station, connector, **detail)
         case "stop session":

@@ -101,7 +101,7 @@ class _Panel:
             lstrip_blocks=True,
         )
         self.templates.globals.update(version=digest, quote=quote)
-        self.templates.filters.update(kw=_kw, when=_when)
+        self.templates.filters.update(kw=_kw, about=_about, when=_when)
         self.failures = Limiter(*FAILED_LOGINS, time.monotonic)
         self.requests: Limiter | None = None
         self.streams: Counter[str] = Counter()
@@ -158,7 +158,7 @@ class _Panel:
         for form in self.forms:
             methods = ["GET", "POST"] if form.has_page else ["POST"]
             found.append(Route(form.path, self.form(form), methods=methods))
-        return found
+        return [*found, Route("/admin/{rest:path}", self.nothing)]
 
     # What surrounds a page
 
@@ -247,11 +247,15 @@ class _Panel:
         response.headers.update(refusal.headers)
         return response
 
+    async def nothing(self, request: Request) -> Response:
+        """Say that there is no such page."""
+        return self.error(request, None, Refusal(404, "there is nothing at this path"))
+
     async def show_static(self, request: Request) -> Response:
         """Answer with a style sheet, script or picture of the panel; their names have a version."""
         name = request.path_params["name"]
         if name not in self.static:
-            return self.error(request, None, Refusal(404, "there is nothing at this path"))
+            return await self.nothing(request)
         headers = {"Cache-Control": "public, max-age=31536000, immutable"}
         return Response(self.static[name], 200, headers, TYPES[name])
 
@@ -509,8 +513,13 @@ class _Panel:
                 history.read, settings.database, settings.patience, present
             )
         return self.render(
-            request, "last_day.html", visitor, day=day, chart=history.draw(day), group_id=group_id,
-            name=present.name,
+            request,
+            "last_day.html",
+            visitor,
+            day=day,
+            chart=history.draw(day),
+            group_id=group_id,
+            group_name=present.name,
         )
 
     async def events(self, request: Request) -> Response:
@@ -912,6 +921,11 @@ def _as_text(value: Any) -> str:
 def _kw(value: float) -> str:
     """Return kW as people read them: to the watt."""
     return decimal(round(value, 3) + 0.0)
+
+
+def _about(value: float) -> str:
+    """Return kW where there is little room."""
+    return decimal(round(value, 1) + 0.0)
 
 
 def _when(at: float) -> str:

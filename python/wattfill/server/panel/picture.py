@@ -15,6 +15,7 @@ from wattfill.report import decimal
 
 MOST_DRAWN = 60
 """Parts and columns; what is beyond them is one part, and is not drawn as a column."""
+MOST_NAMED = 12
 FEWEST_COLUMNS = 6.0
 """So that one session is a column, and not a wall."""
 GAP = 0.12
@@ -32,7 +33,9 @@ class Part:
     x: str
     width: str
     is_wide: bool
-    """Whether its name has room in it."""
+    """Whether its name has room in it on a desk, and"""
+    is_very_wide: bool
+    """on a phone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Picture:
     """Where the level stands, None where the group holds nobody down."""
     is_level_high: bool
     """Whether its label goes below the line."""
+    has_names: bool
+    """Whether there is room for the names of the columns."""
     words: str
     """The same for those who do not see it."""
 
@@ -122,7 +127,7 @@ def _parts(
     for kind, name, kw in found:
         width = 100.0 * kw / capacity if capacity > 0 else 0.0
         if width > 0:
-            parts.append(Part(kind, name, kw, _percent(x), _percent(width), width >= 7))
+            parts.append(Part(kind, name, kw, _percent(x), _percent(width), width >= 7, width >= 20))
         x += width
     return tuple(parts)
 
@@ -131,7 +136,7 @@ def _columns(
     plugs: list[Mapping[str, Any]],
     level: float | None,
     weights: Mapping[tuple[str, str], float],
-) -> tuple[tuple[Column, ...], int, str | None, bool]:
+) -> tuple[tuple[Column, ...], int, str | None, bool, bool]:
     sessions = [plug for plug in plugs if plug["reason"] != "idle"]
     drawn = [
         (plug, weights.get((plug["chargestation"], plug["connector"]), 1.0))
@@ -163,10 +168,11 @@ def _columns(
             )
         )
         x += width
+    has_names = len(columns) <= MOST_NAMED
     if level is None or not drawn:
-        return tuple(columns), len(sessions), None, False
+        return tuple(columns), len(sessions), None, False, has_names
     at = 100.0 * (1 - level / full)
-    return tuple(columns), len(sessions), _percent(at), at < 20
+    return tuple(columns), len(sessions), _percent(at), at < 20, has_names
 
 
 def _words(
