@@ -172,6 +172,12 @@ class Sqlite(Database):
             connection, self._connection = self._connection, None
             connection.close()
 
+    def rollback(self) -> None:
+        """Undo what was begun; after some failures SQLite has done that already."""
+        if self._connection is None or self._connection.in_transaction:
+            super().rollback()
+        self.in_transaction = False
+
     def _execute(self, sql: str, values: Values) -> sqlite3.Cursor:
         if self._connection is None:
             self.open()
@@ -193,6 +199,9 @@ class Sqlite(Database):
     def _translated(self, error: sqlite3.Error) -> Exception:
         code = getattr(error, "sqlite_errorcode", None)
         primary = None if code is None else code & 0xFF
+        if code == sqlite3.SQLITE_IOERR_WRITE:
+            # Nothing of the transaction is there, and what was there can be read.
+            return NoSpace(f"{self.path} cannot be written, as by a quota")
         if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return Busy(f"{self.path} is locked by another process")
         if primary == sqlite3.SQLITE_FULL:

@@ -69,19 +69,16 @@ class Follower:
         self.loop.call_soon_threadsafe(self._put, (kind, data))
 
     def let_go(self) -> None:
-        """End the stream."""
-        self.loop.call_soon_threadsafe(self._end)
+        """End the stream, behind what it was told before."""
+        self.loop.call_soon_threadsafe(self._put, None)
 
     def _put(self, event: tuple[str, Any] | None) -> None:
         try:
             self.events.put_nowait(event)
         except asyncio.QueueFull:
-            self._end()
-
-    def _end(self) -> None:
-        while not self.events.empty():
-            self.events.get_nowait()
-        self.events.put_nowait(None)
+            while not self.events.empty():
+                self.events.get_nowait()
+            self.events.put_nowait(None)
 
 
 class Engine:
@@ -197,16 +194,20 @@ class Engine:
                 if jobs:
                     self._do(jobs)
                 self._look_round()
-            except Exception:
+            except Exception as error:
                 log.exception("the engine goes on after a fault")
+                self._give_up_transaction()
+                for job in jobs:
+                    if not job.done.done():
+                        job.done.set_exception(error)
         self._is_stopping = True
         while True:
             try:
-                job = self._jobs.get_nowait()
+                left = self._jobs.get_nowait()
             except queue.Empty:
                 break
-            if job is not None:
-                job.done.set_exception(unavailable("the server is stopping"))
+            if left is not None and left.done.set_running_or_notify_cancel():
+                left.done.set_exception(unavailable("the server is stopping"))
         self._flush_used()
 
     def _flush_used(self) -> None:
@@ -227,6 +228,7 @@ class Engine:
             if first is None:
                 return None
         jobs = [first]
+        # Whoever gave up meanwhile is left out below; from then on nobody can.
         while first.kind != "alone" and len(jobs) < MOST_TOGETHER:
             try:
                 job = self._jobs.get_nowait()
@@ -239,7 +241,7 @@ class Engine:
                 self._held = job
                 break
             jobs.append(job)
-        return jobs
+        return [job for job in jobs if job.done.set_running_or_notify_cancel()]
 
     def _monotonic_due(self) -> Iterable[float]:
         ahead = time.monotonic() - self.clock.now()

@@ -544,16 +544,14 @@ class Service:
     # Sessions
 
     def list_sessions(self, caller: Caller, group_id: str | None = None) -> list[dict[str, Any]]:
-        """Return the sessions of a group (not below it), or all."""
+        """Return the sessions of a group (not below it), or all, in the order of their start."""
         organisation = self._organisation(caller)
         if group_id is not None:
-            registry = self._tree_of(organisation, group_id).registry
-            return [_show_session(session) for session in registry.sessions(group_id)]
-        return [
-            _show_session(session)
-            for tree in organisation.trees.values()
-            for session in tree.registry.sessions()
-        ]
+            sessions = self._tree_of(organisation, group_id).registry.sessions(group_id)
+        else:
+            sessions = [s for tree in organisation.trees.values() for s in tree.registry.sessions()]
+        sessions.sort(key=lambda s: (s.started_at, s.station, s.connector))
+        return [_show_session(session) for session in sessions]
 
     def get_session(self, caller: Caller, station_id: str, connector: str) -> dict[str, Any]:
         """Return the session at a connector."""

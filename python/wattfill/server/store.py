@@ -11,6 +11,7 @@ nothing else.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import secrets
@@ -131,13 +132,23 @@ class Store:
     def load(self) -> int:
         """Read everything; return how many groups there are."""
         self._organisations = {}
+        # All of it stays: looking for garbage meanwhile would take longer than reading it, and
+        # looking through it later would hold up requests.
+        gc.disable()
+        try:
+            self._load()
+        finally:
+            gc.enable()
+            gc.freeze()
+        return sum(len(o.group_root) for o in self._organisations.values())
+
+    def _load(self) -> None:
         with self.database.transaction(write=False):
             rows = self.database.rows("SELECT id, revision, digest FROM wf_organisation")
             for id, revision, digest in rows:
                 organisation = self._organisations[id] = Organisation(id, revision, digest)
                 for tree in self._read(id):
                     organisation.adopt(tree)
-        return sum(len(o.group_root) for o in self._organisations.values())
 
     def organisations(self) -> Iterator[Organisation]:
         """Yield those that are in memory."""
