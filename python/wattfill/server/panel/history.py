@@ -12,11 +12,12 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from wattfill.registry import Connector, Registry
 from wattfill.report import decimal
-from wattfill.server.database import Database, connect
+from wattfill.server.engine import Engine
 from wattfill.server.refusal import not_found
 from wattfill.server.service import Caller, Service
 
@@ -26,7 +27,7 @@ Fact: TypeAlias = tuple[str, ...]
 DAY = 86400.0
 MOST_LINES = 100_000
 """Of the organisation's log that are looked at; more would take long."""
-LINES_AT_ONCE = 5_000
+LINES_AT_ONCE = 1_000
 STEP = 60.0
 """Seconds whose changes are seen together: a curve shows no less."""
 
@@ -92,36 +93,36 @@ def present(service: Service, caller: Caller, group_id: str) -> Present:
     )
 
 
-def read(url: str, patience: float, present: Present) -> Day:
-    """Return the last day of a group, over a connection of its own."""
-    database = connect(url, patience)
-    try:
-        lines = _lines(database, present)
-    finally:
-        database.close()
-    return replay(present, lines)
+async def read(engine: Engine, present: Present) -> list[Line]:
+    """Return the lines of a tree, the oldest first: of the day, and as many before as are quick.
 
-
-def _lines(database: Database, present: Present) -> list[Line]:
-    """Return the lines of a tree, the oldest first: of the day, and as many before as are quick."""
+    Others are served between one part of the log and the next.
+    """
     found: list[Line] = []
     high, lowest = present.revision, max(0, present.revision - MOST_LINES)
     while high > lowest:
         low = max(lowest, high - LINES_AT_ONCE)
-        rows = database.rows(
-            "SELECT at, action, target, detail, roots FROM wf_change "
-            "WHERE organisation = :organisation AND revision > :low AND revision <= :high "
-            "ORDER BY revision DESC",
-            organisation=present.organisation,
-            low=low,
-            high=high,
-        )
-        for at, action, target, detail, roots in rows:
-            if present.root in json.loads(roots):
-                found.append(Line(at, action, target, json.loads(detail)))
+        found += await engine.read(partial(part, present=present, low=low, high=high))
         high = low
     found.reverse()
     return found
+
+
+def part(service: Service, present: Present, low: int, high: int) -> list[Line]:
+    """Return the lines of a tree with revisions above `low` and up to `high`, the latest first."""
+    rows = service.store.database.rows(
+        "SELECT at, action, target, detail, roots FROM wf_change "
+        "WHERE organisation = :organisation AND revision > :low AND revision <= :high "
+        "ORDER BY revision DESC",
+        organisation=present.organisation,
+        low=low,
+        high=high,
+    )
+    return [
+        Line(at, action, target, json.loads(detail))
+        for at, action, target, detail, roots in rows
+        if present.root in json.loads(roots)
+    ]
 
 
 def replay(present: Present, lines: Iterable[Line]) -> Day:

@@ -105,7 +105,7 @@ class _Panel:
         self.failures = Limiter(*FAILED_LOGINS, time.monotonic)
         self.requests: Limiter | None = None
         self.streams: Counter[str] = Counter()
-        self.charts = asyncio.Semaphore(2)
+        self.charts = asyncio.Semaphore(1)
         group, station = "/admin/groups/{group}", "/admin/chargestations/{chargestation}"
         plug = "/admin/sessions/{chargestation}/{connector}"
         self.forms = (
@@ -151,13 +151,12 @@ class _Panel:
             Route("/admin/", _to_home),
             Route("/admin/static/{name}", self.show_static),
             Route("/admin/login", self.login, methods=["GET", "POST"]),
-            Route("/admin/logout", self.logout, methods=["POST"]),
+            Route("/admin/logout", self.logout, methods=["GET", "POST"]),
             Route("/admin/events", self.events),
         ]
         found += [Route(path, self.page(show)) for path, show in pages.items()]
         for form in self.forms:
-            methods = ["GET", "POST"] if form.has_page else ["POST"]
-            found.append(Route(form.path, self.form(form), methods=methods))
+            found.append(Route(form.path, self.form(form), methods=["GET", "POST"]))
         return [*found, Route("/admin/{rest:path}", self.nothing)]
 
     # What surrounds a page
@@ -185,7 +184,7 @@ class _Panel:
 
         async def endpoint(request: Request) -> Response:
             if request.method != "POST":
-                return await show_page(request)
+                return await show_page(request) if form.has_page else self.only_post(request)
             visitor = None
             try:
                 login.refuse_foreign_page(request)
@@ -246,6 +245,11 @@ class _Panel:
         )
         response.headers.update(refusal.headers)
         return response
+
+    def only_post(self, request: Request) -> Response:
+        """Say that a form must be sent."""
+        refusal = Refusal(405, "the method must be POST", headers={"Allow": "POST"})
+        return self.error(request, None, refusal)
 
     async def nothing(self, request: Request) -> Response:
         """Say that there is no such page."""
@@ -352,6 +356,8 @@ class _Panel:
 
     async def logout(self, request: Request) -> Response:
         """End the session."""
+        if request.method != "POST":
+            return self.only_post(request)
         secret = login.secret_of(request)
         try:
             login.refuse_foreign_page(request)
@@ -506,12 +512,10 @@ class _Panel:
         present = await engine.read(
             lambda service: history.present(service, visitor.caller, group_id)
         )
-        settings = request.app.state.settings
-        # The log may be long: it is read beside the engine, over a connection of its own.
+        # Both may take long: one after another, and the second beside the engine.
         async with self.charts:
-            day = await asyncio.to_thread(
-                history.read, settings.database, settings.patience, present
-            )
+            lines = await history.read(engine, present)
+            day = await asyncio.to_thread(history.replay, present, lines)
         return self.render(
             request,
             "last_day.html",
