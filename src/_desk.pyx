@@ -168,7 +168,8 @@ cdef class Account:
         """How long a limit of at least this size may be in force in any case."""
         cdef double latest = at
         cdef Py_ssize_t i
-        if limit <= self.fallback or not self.known:
+        # Of what is forgotten, the next command that is confirmed proves all dead: if they keep order.
+        if limit <= self.fallback or (self.ordered and not self.known):
             return INFINITY
         if self.confirmed_limit >= limit and self.confirmed_until > latest:
             latest = self.confirmed_until
@@ -318,14 +319,13 @@ cdef class Site:
     """A tree of groups, and the connectors that want more than there is room for yet."""
 
     cdef public object layout
-    cdef public list sums, plugs, targets
+    cdef public list sums, plugs
     cdef public dict blocked
 
     def __init__(self, layout):
         self.layout = layout
         self.sums = []
         self.plugs = []
-        self.targets = []
         self.blocked = {}
 
 
@@ -367,6 +367,24 @@ cdef class Plug(Account):
         self.unanswered_since = self.wanted_since = self.wake_at = INFINITY
         self.over_since = self.low_since = self.released_at = INFINITY
 
+    def come_back(self, int64_t fallback, int64_t rating, bint ordered, double at):
+        """Be a connector of which nothing is known, but that what was sent may still arrive.
+
+        It goes on with its numbers, so that answers from before tell nothing of what is sent now.
+        """
+        self.fallback, self.rating, self.ordered = fallback, rating, ordered
+        self.known = self.disobeys = False
+        self.offline = self.silent = self.refuses = False
+        self.newest_limit = self.ceiling = self.session = -1
+        self.tried_at = self.raised_at = -INFINITY
+        self.unanswered_since = self.wanted_since = self.wake_at = INFINITY
+        self.over_since = self.low_since = self.released_at = INFINITY
+        self.target = 0
+        self.confirmed_limit = -1
+        self.settling.n = 0
+        self.in_force = 0
+        self.recount(at, 0.0)
+
     @property
     def held(self):
         """Whether it cannot be told what to do, so that others are planned around it."""
@@ -393,7 +411,7 @@ cdef class Draft:
 
     cdef readonly Plug plug
     cdef readonly object command
-    cdef readonly bint raises               # more is committed than before
+    cdef readonly bint raises               # more may be in force than before
     cdef readonly bint extends              # a limit may be in force that could not be, or for longer
     cdef int64_t seq, in_force, committed, newest_limit
     cdef double tried_at, raised_at, unanswered_since
@@ -411,6 +429,7 @@ cdef class Desk:
     cdef public double now
     cdef public int64_t epoch
     cdef public bint writes                 # there is a journal
+    cdef public bint has_epoch              # nobody else sends the same numbers
     cdef public bint is_mute                # it could not be written, so that nothing is raised
     cdef public list records                # to be written next
     cdef public dict todo                   # connectors to look at in the next plan
@@ -425,6 +444,7 @@ cdef class Desk:
         double probe_after, int64_t smallest_change, double smallest_share,
     ):
         self.registry = registry
+        self.has_epoch = True
         self.skew = skew
         self.lag = lag
         self.retry = retry
@@ -442,12 +462,26 @@ cdef class Desk:
 
     # What is sent
 
+    def aim(self, Site site not None, list targets not None):
+        """Note what each connector of a site is to have."""
+        cdef Plug plug
+        cdef Py_ssize_t i
+        cdef int64_t target
+        assert len(targets) == len(site.plugs)
+        for i in range(len(targets)):
+            plug, target = site.plugs[i], targets[i]
+            if target != plug.target:
+                plug.target = target
+                self.todo[plug] = None
+
     def send_due(self):
         """Take what may be sent now for sent; return the drafts."""
         cdef list drafts = []
         cdef Plug plug
         cdef Draft draft
         cdef Site site
+        if not self.has_epoch:
+            return drafts
         todo, self.todo = self.todo, {}
         for plug in todo:
             self.attend(plug, drafts)
@@ -464,14 +498,14 @@ cdef class Desk:
         return drafts
 
     cdef int attend(self, Plug plug, list drafts) except -1:
-        """Send what is due at a connector, or let it wait if it takes more than is committed."""
+        """Send what is due at a connector, or let it wait if it allows more than may be in force."""
         cdef bint is_due
         cdef int64_t limit = 0
         cdef Site site = plug.site
         if site is None:
             return 0
         why = self.wish(plug, &limit)
-        if why is None or limit <= plug.committed:
+        if why is None or limit <= plug.in_force:
             if plug.wanted_since < INFINITY:
                 site.blocked.pop(plug, None)
                 plug.wanted_since = INFINITY
@@ -486,14 +520,15 @@ cdef class Desk:
 
     cdef int raise_limit(self, Plug plug, list drafts) except -1:
         """Send an increase if there is room for it in every group above."""
-        cdef int64_t limit = 0
+        cdef int64_t limit = 0, more
         cdef Sum s
         why = self.wish(plug, &limit)
-        if why is not None and limit > plug.committed:
+        if why is not None and limit > plug.in_force:
             if self.is_mute:
                 return 0
+            more = max(limit - plug.committed, 0)
             for s in plug.sums:
-                if s.committed - plug.committed + limit > s.usable:
+                if s.committed + more > s.usable:
                     return 0
         del plug.site.blocked[plug]
         plug.wanted_since = INFINITY
@@ -514,6 +549,8 @@ cdef class Desk:
             if self.now < plug.tried_at + self.retry:
                 return None
             limit[0] = plug.committed if newest < 0 else min(newest, plug.committed)
+            if plug.key not in self.registry._sessions:
+                limit[0] = 0
             for s in plug.sums:
                 if s.committed > s.usable:
                     limit[0] = min(limit[0], plug.least)
@@ -561,7 +598,7 @@ cdef class Desk:
             expires = known_until - self.skew
         draft = Draft.__new__(Draft)
         draft.plug = plug
-        draft.raises = limit > plug.committed
+        draft.raises = limit > plug.in_force
         draft.extends = extends
         draft.seq = seq
         draft.in_force, draft.committed = plug.in_force, plug.committed
@@ -707,10 +744,11 @@ cdef class Desk:
                     soonest = sooner(self.renew_at(plug), soonest, at)
                 if plug.target > plug.newest_limit:
                     soonest = sooner(plug.raised_at + self.between, soonest, at)
-        if soonest < plug.wake_at:
+        if soonest != plug.wake_at:
             plug.wake_at = soonest
-            self.n_wakes += 1
-            heappush(self.wakes, (soonest, self.n_wakes, plug))
+            if soonest < INFINITY:
+                self.n_wakes += 1
+                heappush(self.wakes, (soonest, self.n_wakes, plug))
         return 0
 
     def next_wake(self):

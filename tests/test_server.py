@@ -176,6 +176,11 @@ def test_no_organisation_notices_another(database, steps):
                 assert answer == alone.do(operation)
     service.store.committed()
 
+    # Nor in the database, of which memory might not know.
+    there = [one.do((what,)) for what in ("list_groups", "list_sessions", "list_changes")]
+    one.service = service_of(database, service.clock)
+    assert [one.do((what,)) for what in ("list_groups", "list_sessions", "list_changes")] == there
+
 
 @given(st.lists(OPERATIONS, min_size=5, max_size=30))
 def test_what_is_read_again_is_what_was_there(database, operations):

@@ -313,16 +313,16 @@ def commands(client: httpx.Client) -> list[dict]:
 
 
 def test_after_a_kill_no_station_is_told_more_than_may_be_free(serve, url):
-    serving = serve(url)
+    # Vehicles follow at once, so that what a station confirms is free at once.
+    serving = serve(url, WATTFILL_LAG="0")
     key = serving.first_key
     with serving.client(key) as client:
         dispatched(client)
         client.post(PATH, json={"chargestation": "CS-1", "connector": "1"})
         before = commands(client)
         known = [
-            {"chargestation": c["chargestation"], "connector": "1"} | what
+            {k: c[k] for k in ("chargestation", "connector", "seq")} | {"kind": "confirm"}
             for c in before
-            for what in ({"kind": "confirm", "seq": c["seq"]}, {"kind": "meter", "power": 0})
         ]
         answer = client.post("/v1.1/groups/g1/confirmations", json={"confirmations": known})
         assert answer.status_code == 200
@@ -330,7 +330,7 @@ def test_after_a_kill_no_station_is_told_more_than_may_be_free(serve, url):
         raised = commands(client)
     serving.kill()
 
-    serving = serve(url)
+    serving = serve(url, WATTFILL_LAG="0")
     with serving.client(key) as client:
         client.post(PATH, json={"chargestation": "CS-2", "connector": "1"})
         after = commands(client)

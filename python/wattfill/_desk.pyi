@@ -53,7 +53,6 @@ class Site:
     layout: Layout
     sums: list[Sum]
     plugs: list[Plug]
-    targets: list[int]
     blocked: dict[Plug, None]
     def __init__(self, layout: Layout) -> None: ...
 
@@ -89,6 +88,7 @@ class Plug(Account):
     def __init__(
         self, key: Key, fallback: int, rating: int, lease: float, ordered: bool
     ) -> None: ...
+    def come_back(self, fallback: int, rating: int, ordered: bool, at: float) -> None: ...
     @property
     def held(self) -> bool: ...
 
@@ -106,6 +106,7 @@ class Desk:
     now: float
     epoch: int
     writes: bool
+    has_epoch: bool
     is_mute: bool
     records: list[str]
     todo: dict[Plug, None]
@@ -125,6 +126,7 @@ class Desk:
         smallest_change: int,
         smallest_share: float,
     ) -> None: ...
+    def aim(self, site: Site, targets: list[int]) -> None: ...
     def send_due(self) -> list[Draft]: ...
     def hold_back(self, drafts: list[Draft]) -> list[Draft]: ...
     def recount(self, plug: Plug, at: float) -> int: ...

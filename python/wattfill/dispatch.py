@@ -65,7 +65,8 @@ class Dispatcher:
         the last limit for ever.
     ordered : bool
         Whether stations drop a command that is older than the newest that they received (or the
-        link keeps the order). If not, only the end of its lease proves a command dead.
+        link keeps the order). If not, only the end of its lease proves a command dead, and a
+        journal is needed to know after a restart what was sent before.
     skew : float
         Seconds by which the clock of a station may be slow: a lease counts for so much longer.
     lag : float
@@ -86,6 +87,11 @@ class Dispatcher:
         seconds is planned with this much more than its draw; see `meter`.
     probe_after : float
         Seconds after which it is offered its full share again, to see whether it takes it.
+    epoch : int
+        What the numbers of commands begin with, below 2**31. A journal sees to it that it rises
+        with every start. Without one it is yours to raise, unless no command from before can
+        arrive any more, and no answer to one: two commands with the same number are not to be told
+        apart.
 
     Raises
     ------
@@ -145,6 +151,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         release_after: float = 300.0,
         release_margin: float = 1.0,
         probe_after: float = 1800.0,
+        epoch: int = 0,
     ) -> None:
         if not isinstance(registry, Registry):
             raise InputTypeError(f"registry must be a Registry, got {type(registry).__name__}")
@@ -167,6 +174,9 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 "smallest_share", smallest_share, "finite and at least 0"
             ),
         )
+        if not 0 <= _validate.whole_number("epoch", epoch) < 2**31:
+            raise InputError(f"epoch must be within 0..2**31 - 1, got {epoch!r}")
+        desk.epoch = epoch
         desk.now = registry.clock
         desk.writes = journal is not None
         self._registry = registry
@@ -176,6 +186,8 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         self._is_recovered = False
         """Whether no time was told since what the journal tells of."""
         self._plugs: dict[Key, Plug] = {}
+        self._gone: dict[Key, Plug] = {}
+        """Those that were removed: what was sent there may still arrive."""
         self._sites: dict[str, Site] = {}
         """By the id of the root."""
         self._forest = Forest()
@@ -184,6 +196,9 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         # What was accepted once is steered on, also if the capacity has fallen since.
         registry._attach_dispatcher(fit=not self._plugs)
         self._look(None)
+        for plug in [plug for plug in self._plugs.values() if plug.site is None]:
+            self._remove(plug)
+        self._write()
 
     def __repr__(self) -> str:
         return f"<Dispatcher of {self._registry!r}>"
@@ -221,7 +236,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             plug.lease, plug.ordered = _lease(manner[0]), ordered
             self._note_plug(plug)
             self._desk.todo[plug] = None
-        self._write()
+        self._write(sync=True)
 
     # What may be sent
 
@@ -309,7 +324,8 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
     def reject(self, station: str, connector: str, seq: int, now: float) -> None:
         """Note that a station refused a command, and never goes by it.
 
-        Not that it did not answer, which proves nothing. Others are planned around the station
+        Not that it did not answer, which proves nothing; and the same command must not be sent
+        again by whatever carries it. Others are planned around the station
         until it accepts something; it is asked again every `retry` seconds.
 
         Raises
@@ -334,7 +350,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         ----------
         station, connector : str
         limit : float
-            kW.
+            kW: what the station would allow if nothing else held it down just now.
         now : float
             Seconds, when this became known.
         seq : int, optional
@@ -565,7 +581,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         if draw <= plug.in_force + _tolerance(plug.in_force) and not plug.disobeys:
             plug.over_since = math.inf
             settles_at = plug.settles_at
-            if draw <= plug.in_force and settles_at and at >= settles_at - self._desk.lag:
+            if draw <= plug.in_force and settles_at and at > settles_at - self._desk.lag:
                 plug.is_settled()
                 self._note("settled", *plug.key)
                 self._settle(plug)
@@ -647,12 +663,20 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                     self._remove(plug)
 
     def _remove(self, plug: Plug) -> None:
-        del self._plugs[plug.key]
+        self._gone[plug.key] = self._plugs.pop(plug.key)
         self._desk.todo.pop(plug, None)
         self._desk.released.pop(plug, None)
         plug.wake_at = math.inf
         self._registry._set_terms(plug.key, None)
         self._note("remove", *plug.key)
+
+    def _comes(self, key: Key, fallback: int, rating: int, ordered: bool) -> Plug:
+        """Return a connector that is new, or comes back and may be any that was there before."""
+        plug = self._gone.pop(key, None)
+        if plug is None:
+            return self._Plug(key, fallback, rating, math.inf, ordered)
+        plug.come_back(fallback, rating, ordered, self._desk.now)
+        return plug
 
     def _take(self, root: str, answer: Answer) -> None:
         """Take up what one tree of groups is to have."""
@@ -666,13 +690,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                     s.take(group)
                     self._desk.watch(s)
                     self._desk.stirred[site] = None
-        targets = answer.quanta()
-        if targets != site.targets:
-            for plug, target in zip(site.plugs, targets, strict=True):
-                if target != plug.target:
-                    plug.target = target
-                    self._desk.todo[plug] = None
-            site.targets = targets
+        self._desk.aim(site, answer.quanta())
 
     def _settle_in(self, layout: Layout) -> Site:
         """Take up a tree of groups as it stands now."""
@@ -695,7 +713,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             lease, ordered = self._manners.get(key[0], self._manner)
             plug = self._plugs.get(key)
             if plug is None:
-                plug = self._plugs[key] = self._Plug(key, fallback, rating, _lease(lease), ordered)
+                plug = self._plugs[key] = self._comes(key, fallback, rating, ordered)
                 self._note_plug(plug)
             elif (plug.fallback, plug.rating, plug.ordered) != (fallback, rating, ordered):
                 plug.fallback, plug.rating, plug.ordered = fallback, rating, ordered
@@ -711,7 +729,6 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 site.blocked[plug] = None
             self._desk.keep(plug)
             self._desk.schedule(plug, self._desk.now)
-        site.targets = [plug.target for plug in site.plugs]
         for s in site.sums:
             self._desk.watch(s)
         return site
@@ -747,7 +764,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             return False
         self._n_records = len(records) if replace else self._n_records + len(records)
         if self._journal_error is not None:
-            self._journal_error, desk.is_mute = None, False
+            self._journal_error, desk.is_mute, desk.has_epoch = None, False, True
             desk.stirred.update(dict.fromkeys(self._sites.values()))
         return True
 
@@ -757,8 +774,9 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         head: list[list[object]] = [["epoch", desk.now, desk.epoch, desk.lag]]
         head += [["station", desk.now, station, *way] for station, way in self._manners.items()]
         return [json.dumps(record) for record in head] + [
-            json.dumps(["state", desk.now, *plug.key, plug.state()])
-            for plug in self._plugs.values()
+            json.dumps([kind, desk.now, *plug.key, plug.state()])
+            for kind, plugs in (("state", self._plugs), ("gone", self._gone))
+            for plug in plugs.values()
         ]
 
     def _recover(self, journal: Journal) -> None:
@@ -774,16 +792,16 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
                 ) from None
             self._n_records = number
         reader.finish()
-        self._plugs, self._manners = reader.plugs, reader.manners
+        self._plugs, self._gone, self._manners = reader.plugs, reader.gone, reader.manners
         desk = self._desk
-        desk.epoch = reader.epoch + 1
+        desk.epoch = max(reader.epoch + 1, desk.epoch)
         if reader.now > -math.inf:
             desk.now, self._is_recovered = reader.now, True
         for plug in self._plugs.values():
             if plug.newest_seq > plug.confirmed_seq:
                 plug.unanswered_since = desk.now
         self._note("epoch", desk.epoch, desk.lag)
-        self._write(sync=True)
+        desk.has_epoch = self._write(sync=True)
 
 
 class _Reader:
@@ -792,6 +810,7 @@ class _Reader:
     def __init__(self, plug: type[Plug]) -> None:
         self._Plug = plug
         self.plugs: dict[Key, Plug] = {}
+        self.gone: dict[Key, Plug] = {}
         self.manners: dict[str, tuple[float | None, bool]] = {}
         self.epoch = 0
         self.lag = 0.0
@@ -812,15 +831,22 @@ class _Reader:
 
     def _take(self, kind: str, at: float, key: Key, what: list[Any]) -> None:
         plug = self.plugs.get(key)
-        if kind == "state":
-            plug = self.plugs[key] = self._Plug(key, 0, 0, math.inf, True)
+        if kind in ("state", "gone"):
+            plug = self._Plug(key, 0, 0, math.inf, True)
             plug.set_state(what[0])
+            (self.plugs if kind == "state" else self.gone)[key] = plug
             self._counted_at[plug] = at
             return
         if plug is None:
             if kind != "connector":
                 raise ValueError("there is no such connector")
-            plug = self.plugs[key] = self._Plug(key, what[0], what[1], math.inf, what[2])
+            plug = self.gone.pop(key, None)
+            if plug is None:
+                plug = self._Plug(key, what[0], what[1], math.inf, what[2])
+            else:
+                fallback, rating, ordered = what
+                plug.come_back(fallback, rating, ordered, at)
+            self.plugs[key] = plug
             self._counted_at[plug] = at
             return
         self._catch_up(plug, at)
@@ -842,7 +868,7 @@ class _Reader:
         elif kind == "disobeys":
             (plug.disobeys,) = what
         elif kind == "remove":
-            del self.plugs[key], self._counted_at[plug]
+            self.gone[key] = self.plugs.pop(key)
         else:
             raise ValueError("there is no such kind")
         plug.recount(at, self.lag)

@@ -107,21 +107,31 @@ class FileJournal:
 
     def write(self, records: Sequence[str], *, replace: bool, sync: bool) -> None:
         """Write records behind those that are there, or in their place; see `Journal`."""
-        if replace:
-            self._replace(records)
-            return
-        if self._file is None:
-            raise JournalError(f"{self.path} must be open to be written to, and it is closed")
+        if self._lock.closed or (self._file is None and not replace):
+            raise JournalError(
+                f"{self.path} must be open to be written to, and it is closed, or could not be "
+                "written and waits to be replaced"
+            )
+        # After a failure it is unknown what the disk is left with, so that nothing more is written
+        # to that file: it is replaced.
         file, self._file = self._file, None
-        crc, text = _lines(records, self._crc)
-        _write(file, text)
-        if sync:
-            # What the disk is left with after a failure is unknown, so that nothing more is
-            # written to this file then: it is replaced.
-            os.fsync(file.fileno())
+        if replace:
+            self._replace(records, file)
+            return
+        assert file is not None
+        try:
+            crc, text = _lines(records, self._crc)
+            _write(file, text)
+            if sync:
+                os.fsync(file.fileno())
+        except BaseException:
+            file.close()
+            raise
         self._file, self._crc = file, crc
 
-    def _replace(self, records: Sequence[str]) -> None:
+    def _replace(self, records: Sequence[str], old: IO[bytes] | None) -> None:
+        if old is not None:
+            old.close()
         new = self.path.with_name(f"{self.path.name}.new")
         file = open(new, "wb", buffering=0)  # noqa: SIM115
         try:
@@ -132,8 +142,6 @@ class FileJournal:
             file.close()
             new.unlink(missing_ok=True)
             raise
-        if self._file is not None:
-            self._file.close()
         self._file, self._crc = file, crc
 
     def _take_lock(self) -> None:

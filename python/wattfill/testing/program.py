@@ -348,10 +348,11 @@ class _Process:
 
     def kill(self) -> None:
         """End it, and what it has started, at once."""
-        self.let_go()
+        # It does not get to see its pipes closed, which might make it do something yet.
         if self._child.poll() is None:
             with suppress(ProcessLookupError):
                 os.killpg(self._child.pid, signal.SIGKILL)
+        self.let_go()
         self._child.wait()
 
 
