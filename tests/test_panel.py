@@ -935,7 +935,7 @@ def database(tmp_path_factory):
     steps=st.lists(st.tuples(st.sampled_from([60.0, 3000.0, 20_000.0]), OPERATIONS), max_size=40),
     lost=st.integers(0, 30),
 )
-@settings(max_examples=60)
+@settings(max_examples=200)
 def test_the_last_day_is_what_was_given_at_each_moment_of_it(database, steps, lost):
     clock, tenant = Clock(), f"day-{next(NUMBERS)}"
     service = service_of(database, clock)
@@ -966,7 +966,9 @@ def test_the_last_day_is_what_was_given_at_each_moment_of_it(database, steps, lo
     clock.at += 61.0
     present = history.present(service, caller, "g")
     lines = history.part(service, present, 0, present.revision)[::-1]
-    day = history.replay(present, lines[min(lost, len(lines)) :])
+    kept = lines[lost:]
+    since = ([0.0] + [line.at for line in lines[:lost]])[-1]
+    day = history.replay(present, kept, since)
 
     def at(moment: float) -> tuple[float, float]:
         return next((used, usable) for t, used, usable in reversed(truth) if t <= moment)

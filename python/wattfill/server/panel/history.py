@@ -93,10 +93,11 @@ def present(service: Service, caller: Caller, group_id: str) -> Present:
     )
 
 
-async def read(engine: Engine, present: Present) -> list[Line]:
-    """Return the lines of a tree, the oldest first: of the day, and as many before as are quick.
+async def read(engine: Engine, present: Present) -> tuple[list[Line], float]:
+    """Return lines of a tree, the oldest first, and since when none is missing.
 
-    Others are served between one part of the log and the next.
+    They are those of the day, and as many before as are quick. Others are served between one part
+    of the log and the next.
     """
     found: list[Line] = []
     high, lowest = present.revision, max(0, present.revision - MOST_LINES)
@@ -105,7 +106,17 @@ async def read(engine: Engine, present: Present) -> list[Line]:
         found += await engine.read(partial(part, present=present, low=low, high=high))
         high = low
     found.reverse()
-    return found
+    since = await engine.read(partial(_time_of, present=present, revision=lowest))
+    return found, since
+
+
+def _time_of(service: Service, present: Present, revision: int) -> float:
+    row = service.store.database.row(
+        "SELECT at FROM wf_change WHERE organisation = :organisation AND revision = :revision",
+        organisation=present.organisation,
+        revision=revision,
+    )
+    return 0.0 if row is None else float(row[0])
 
 
 def part(service: Service, present: Present, low: int, high: int) -> list[Line]:
@@ -125,20 +136,23 @@ def part(service: Service, present: Present, low: int, high: int) -> list[Line]:
     ]
 
 
-def replay(present: Present, lines: Iterable[Line]) -> Day:
+def replay(present: Present, lines: list[Line], since: float = 0.0) -> Day:
     """Return the last day of a group, out of the lines of its tree up to the present.
 
     Parameters
     ----------
     present : Present
-    lines : iterable of Line
-        The oldest first; all of the last day, and the more of before the better.
+    lines : list of Line
+        The oldest first; the more there are from before the day, the more is known of its begin.
+    since : float
+        Seconds: behind it no line is missing.
 
     """
-    lines = list(lines)
-    n_before = sum(line.at <= present.now - DAY for line in lines)
+    start = max(present.now - DAY, since)
+    n_before = sum(line.at <= start for line in lines)
     facts, first = _facts_at(present, lines, n_before)
-    start = present.now - DAY if first == n_before else lines[first - 1].at
+    if first > n_before:
+        start = lines[first - 1].at
     registry = _registry(present, facts, start)
     moments: list[Moment] = []
 
@@ -172,6 +186,8 @@ def _facts_at(
     first = n_before
     for i, line in enumerate(lines):
         is_new = line.action in ("create group", "add chargestation", "start session")
+        # What a line adds to a charge station that an earlier one told of is new as well.
+        is_new = is_new or ("home", line.target) in touched
         for fact, value in _said(line, touched):
             touched.setdefault(fact, []).append((i, value))
             created.setdefault(fact, is_new)

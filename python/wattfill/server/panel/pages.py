@@ -514,8 +514,8 @@ class _Panel:
         )
         # Both may take long: one after another, and the second beside the engine.
         async with self.charts:
-            lines = await history.read(engine, present)
-            day = await asyncio.to_thread(history.replay, present, lines)
+            lines, since = await history.read(engine, present)
+            day = await asyncio.to_thread(history.replay, present, lines, since)
         return self.render(
             request,
             "last_day.html",
