@@ -354,7 +354,7 @@ class Chart:
 def draw(day: Day) -> Chart:
     """Return the chart of a day, 24 hours wide: power given out, under what was usable."""
     most = max(max(m.used, m.usable) for m in day.moments)
-    step = _round_step(most / 4)
+    step = round_step(most / 4)
     top = max(step, most * 1.08)
 
     def x(at: float) -> str:
@@ -387,7 +387,7 @@ def draw(day: Day) -> Chart:
     )
 
 
-def _round_step(least: float) -> float:
+def round_step(least: float) -> float:
     """Return 1, 2 or 5 times a power of ten, not below a number."""
     if least <= 0:
         return 1.0

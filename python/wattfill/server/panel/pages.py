@@ -481,6 +481,9 @@ class _Panel:
             status = refusal.status
         elif errors:
             status = 422
+        most = group["commissioned_capacity"]
+        if visitor.may("commission"):
+            most = max(most * 1.5, 1.0)
         return self.render(
             request,
             "group.html",
@@ -489,9 +492,8 @@ class _Panel:
             each=shown,
             trial=tried_out,
             values={name: fields.get(name, decimal(group[name])) for name in names},
-            most=max(group["commissioned_capacity"], group["maximum_capacity"], 1.0) * 1.5
-            if visitor.may("commission")
-            else group["commissioned_capacity"],
+            most=most,
+            step=history.round_step(most / 200),
             errors=errors,
             place=_place(group["location"]),
             back=f"/admin/groups/{group_id}",

@@ -116,6 +116,17 @@ function slide(trial) {
       tryOutSoon();
     });
   }
+  trial.querySelector("[data-reset]").addEventListener("click", (event) => {
+    if (location.search) {
+      return; // The page was asked for with other values: it is loaded again without them.
+    }
+    event.preventDefault();
+    tries += 1;
+    trial.reset();
+    for (const old of document.querySelectorAll("[data-tried]")) {
+      old.replaceChildren();
+    }
+  });
   trial.addEventListener("submit", (event) => {
     event.preventDefault();
     tryOut();
