@@ -403,9 +403,7 @@ def test_a_form_of_ours_changes_something(server, organisation, visit, form):
     assert rows(server, organisation) != before
 
 
-def test_a_form_that_does_not_say_where_it_comes_from_changes_nothing(
-    server, organisation, visit
-):
+def test_a_form_that_does_not_say_where_it_comes_from_changes_nothing(server, organisation, visit):
     action = "/admin/sessions/CS-1/1/stop"
     own = form_of(visit, action)
     before = rows(server, organisation)
@@ -743,9 +741,7 @@ def test_a_session_that_cannot_start_is_told_why_where_it_was_asked_for(visit):
     assert found.forms[start]["maximum"] == "lots"
 
 
-def test_a_what_if_shows_the_new_shares_and_saves_them_only_when_told(
-    server, organisation, visit
-):
+def test_a_what_if_shows_the_new_shares_and_saves_them_only_when_told(server, organisation, visit):
     key = new_key(server.database, organisation)
     before = rows(server, organisation)
     # 60 kW less a quarter are 45 kW for one session that could take 50.
@@ -756,7 +752,10 @@ def test_a_what_if_shows_the_new_shares_and_saves_them_only_when_told(
 
     assert "CS-1/1 50 kW 45 kW -5 kW shares the level of Park3-E1" in page.text
     assert during == before
-    assert (group_of(server, key)["maximum_capacity"], group_of(server, key)["buffer"]) == (60, 0.25)
+    assert (group_of(server, key)["maximum_capacity"], group_of(server, key)["buffer"]) == (
+        60,
+        0.25,
+    )
 
 
 def test_a_what_if_that_cannot_be_says_so_next_to_its_field(visit):
@@ -915,9 +914,7 @@ OPERATIONS = st.one_of(
         )
     ]
     * 3,
-    st.tuples(
-        st.just("update_session"), STATIONS, PLUGS, st.just({"maximum": 5.0, "priority": 1})
-    ),
+    st.tuples(st.just("update_session"), STATIONS, PLUGS, st.just({"maximum": 5.0, "priority": 1})),
     st.tuples(st.just("stop_session"), STATIONS, PLUGS),
 )
 
@@ -951,11 +948,7 @@ def test_the_last_day_is_what_was_given_at_each_moment_of_it(database, steps, lo
             service.store.committed()
         except Refusal:
             service.store.rolled_back()
-        outcome = next(
-            g
-            for g in service.get_allocation(caller, "g")["groups"]
-            if g["_id"] == "g"
-        )
+        outcome = next(g for g in service.get_allocation(caller, "g")["groups"] if g["_id"] == "g")
         truth.append((clock.at, outcome["used"], outcome["usable"]))
 
     do("create_group", {"id": "g", "name": "G", "maximum_capacity": 30.0})
@@ -987,4 +980,4 @@ def test_a_day_in_which_a_group_was_made_begins_with_it(visit):
     text = visit.look("/admin/groups/g1/last-day").text
 
     assert "At most 50 kW were given out at once, of 90 kW usable then" in text
-    assert "What was the case before that, the log does not tell." in text
+    assert "Before that the group was not there" in text

@@ -87,7 +87,9 @@ def serve(options: argparse.Namespace) -> tuple[str, int]:
             **_uvicorn(found),
         )
         return "", 0
-    config = uvicorn.Config(create(found, routes=panel.routes()), port=found.port, **_uvicorn(found))
+    config = uvicorn.Config(
+        create(found, routes=panel.routes()), port=found.port, **_uvicorn(found)
+    )
     bound = config.bind_socket()
     print(f"wattfill serves {place}:{bound.getsockname()[1]} from {database}", flush=True)
     server = uvicorn.Server(config)

@@ -76,9 +76,7 @@ def take(model: Model, names: Sequence[str], typed: Mapping[str, str]) -> dict[s
 
 def take_connectors(model: Model, typed: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the connectors of a form, without the rows that were left empty."""
-    return [
-        take(model, CONNECTOR_COLUMNS, row) for row in rows_of(typed) if any_typed(row)
-    ]
+    return [take(model, CONNECTOR_COLUMNS, row) for row in rows_of(typed) if any_typed(row)]
 
 
 def rows_of(typed: Mapping[str, str]) -> list[dict[str, str]]:

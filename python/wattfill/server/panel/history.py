@@ -174,9 +174,7 @@ def replay(present: Present, lines: list[Line], since: float = 0.0) -> Day:
     return Day(tuple(moments), start, present.now, len(lines) - first)
 
 
-def _facts_at(
-    present: Present, lines: list[Line], n_before: int
-) -> tuple[dict[Fact, Any], int]:
+def _facts_at(present: Present, lines: list[Line], n_before: int) -> tuple[dict[Fact, Any], int]:
     """Return what held behind the first `n_before` lines, or behind the first where all is known.
 
     The second part of what is returned is how many lines that is.
@@ -209,9 +207,7 @@ def _facts_at(
     return facts, first
 
 
-def _said(
-    line: Line, touched: Mapping[Fact, list[tuple[int, Any]]]
-) -> Iterable[tuple[Fact, Any]]:
+def _said(line: Line, touched: Mapping[Fact, list[tuple[int, Any]]]) -> Iterable[tuple[Fact, Any]]:
     """Yield what a line of the log says is the case from then on; None for what is gone."""
     match line.action:
         case "create group" | "change group":
@@ -269,9 +265,9 @@ def _registry(present: Present, facts: Mapping[Fact, Any], at: float) -> Registr
             case ("plug", station, plug, name):
                 plugs.setdefault(station, {}).setdefault(plug, {})[name] = value
             case ("session", station, plug, name):
-                sessions.setdefault(
-                    (station, plug), {"station": station, "connector": plug}
-                )[name] = value
+                sessions.setdefault((station, plug), {"station": station, "connector": plug})[
+                    name
+                ] = value
     order = [group["id"] for group in present.registry["groups"] if group["id"] in groups]
     homes = {f[1]: home for f, home in facts.items() if f[0] == "home" and home is not None}
     charging = [

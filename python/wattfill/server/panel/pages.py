@@ -336,9 +336,7 @@ class _Panel:
             login.set_cookie(response, request.app.state.settings, new)
         return response
 
-    async def again(
-        self, request: Request, visitor: Visitor, path: str, typed: Typed
-    ) -> Response:
+    async def again(self, request: Request, visitor: Visitor, path: str, typed: Typed) -> Response:
         """Show the form that somebody sent when their session was over, as it was typed."""
         for form in self.forms:
             found = compile_path(form.path)[0].match(path)
@@ -533,9 +531,9 @@ class _Panel:
         try:
             visitor = await self.visitor(request)
             visitor.caller.refuse_without("read")
-            groups = [
-                take_id("group", text) for text in request.query_params.getlist("group")
-            ][: views.PAGE]
+            groups = [take_id("group", text) for text in request.query_params.getlist("group")][
+                : views.PAGE
+            ]
             most = request.app.state.settings.streams
             if self.streams[visitor.caller.key] >= most:
                 raise Refusal(429, f"a key must follow at most {most} streams at once")
@@ -595,7 +593,7 @@ class _Panel:
             return group, views.group_names(service, visitor.caller)
 
         group, names = await _engine(request).read(look)
-        values: dict[str, str] = {name: "" for name in ("id", "version", *GROUP_FIELDS)}
+        values: dict[str, str] = dict.fromkeys(("id", "version", *GROUP_FIELDS), "")
         if typed is not None:
             values |= typed
         elif group is not None:
@@ -626,9 +624,7 @@ class _Panel:
         self, request: Request, visitor: Visitor, params: Params, typed: Typed
     ) -> Response:
         """Create a group."""
-        fields = models.NEW_GROUP.read(
-            forms.take(models.NEW_GROUP, ("id", *GROUP_FIELDS), typed)
-        )
+        fields = models.NEW_GROUP.read(forms.take(models.NEW_GROUP, ("id", *GROUP_FIELDS), typed))
         made = await _engine(request).write(
             lambda service: service.create_group(visitor.caller, fields)
         )
@@ -790,9 +786,7 @@ class _Panel:
             {"connectors": forms.take_connectors(models.CONNECTOR, typed)}
         )
         station = await _engine(request).write(
-            lambda service: service.update_station(
-                visitor.caller, params["chargestation"], fields
-            )
+            lambda service: service.update_station(visitor.caller, params["chargestation"], fields)
         )
         return _see(f"/admin/groups/{station['group']}#station-{station['_id']}")
 
@@ -869,9 +863,7 @@ class _Panel:
         fields = models.NEW_SESSION.read(
             {**params, **forms.take(models.NEW_SESSION, SESSION_FIELDS, typed)}
         )
-        await _engine(request).write(
-            lambda service: service.start_session(visitor.caller, fields)
-        )
+        await _engine(request).write(lambda service: service.start_session(visitor.caller, fields))
         return _see(f"{_checked(typed.get('back', ''))}#station-{params['chargestation']}")
 
     async def stop(

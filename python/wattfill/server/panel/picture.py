@@ -127,7 +127,9 @@ def _parts(
     for kind, name, kw in found:
         width = 100.0 * kw / capacity if capacity > 0 else 0.0
         if width > 0:
-            parts.append(Part(kind, name, kw, _percent(x), _percent(width), width >= 7, width >= 20))
+            parts.append(
+                Part(kind, name, kw, _percent(x), _percent(width), width >= 7, width >= 20)
+            )
         x += width
     return tuple(parts)
 
