@@ -1,5 +1,6 @@
 """The server without HTTP: what it keeps, whom it tells what, its settings and its commands."""
 
+import asyncio
 import json
 import sqlite3
 import subprocess
@@ -18,6 +19,7 @@ from wattfill.errors import InputError
 from wattfill.server import keys, migrations
 from wattfill.server import settings as server_settings
 from wattfill.server.database import Database, DatabaseError, NoSpace, connect
+from wattfill.server.engine import Engine, Follower
 from wattfill.server.limits import Limiter
 from wattfill.server.openapi import document
 from wattfill.server.refusal import Refusal
@@ -303,7 +305,88 @@ def test_a_key_opens_nothing_after_it_expired(tmp_path):
     database.close()
 
 
+def test_a_session_of_a_key_ends_with_the_key(tmp_path):
+    database = opened(str(tmp_path / "site.db"))
+    service = service_of(database)
+    with database.transaction():
+        key = service.create_key("acme", "test", "read")
+    before = service.caller_of_key(key.id)
+    with database.transaction():
+        service.revoke_key(key.id)
+
+    with pytest.raises(Refusal, match="log in again"):
+        service.caller_of_key(key.id)
+
+    assert before == Caller("acme", key.id, frozenset({"read"}))
+    database.close()
+
+
+# What a panel asks
+
+
+def test_what_is_tried_is_told_and_not_done(database):
+    service = service_of(database, FakeClock())
+    with database.transaction():
+        site = Site(service)
+    service.store.committed()
+    before = site.do(("list_groups",))
+
+    tried = service.what_if(site.caller, "b", {"maximum_capacity": 16.0, "buffer": 0.25})
+
+    assert [plug["power"] for plug in tried["connectors"]] == [6.0, 6.0]
+    assert site.do(("list_groups",)) == before
+    with pytest.raises(Refusal, match="buffer must be within"):
+        service.what_if(site.caller, "b", {"buffer": 2.0})
+
+
+def test_who_only_watches_makes_no_commands(tmp_path):
+    database = opened(str(tmp_path / "site.db"))
+    with database.transaction():
+        site = Site(service_of(database))
+        site.do(("update_group", "b", {"dispatch": True}))
+    engine = Engine(database)
+    engine.start()
+
+    async def watch() -> list[str]:
+        loop = asyncio.get_running_loop()
+        kinds = []
+        for watches in (True, False):
+            follower = Follower(site.name, "b", loop, asyncio.Queue(9), watches)
+            await engine.follow(follower)
+            kinds.append((await follower.events.get())[0])
+            engine.unfollow(follower)
+        return kinds
+
+    kinds = asyncio.run(watch())
+    engine.stop()
+
+    assert kinds == ["allocation", "commands"]
+
+
 # Limits
+
+
+def test_many_who_have_no_key_are_slowed_down_and_those_who_have_one_are_not(tmp_path):
+    serving = Serving(str(tmp_path / "site.db"))
+    with serving.client("") as stranger, serving.client(serving.first_key) as client:
+        answers = [stranger.get("/v1.1/groups") for _ in range(30)]
+        known = client.get("/v1.1/groups")
+    serving.close()
+
+    assert [answer.status_code for answer in answers[:20]] == [401] * 20
+    assert answers[-1].status_code == 429
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 5
+    assert known.status_code == 200
+
+
+def test_a_key_that_asks_too_often_is_told_when_to_come_again(tmp_path):
+    serving = Serving(str(tmp_path / "site.db"), WATTFILL_RATE="0.001", WATTFILL_BURST="3")
+    with serving.client(serving.first_key) as client:
+        answers = [client.get("/v1.1/groups") for _ in range(4)]
+    serving.close()
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert 0 < int(answers[-1].headers["Retry-After"]) <= 1000
 
 
 def test_a_bucket_fills_with_time_and_no_further():

@@ -3,6 +3,7 @@
 import itertools
 import os
 import resource
+import socket
 import sqlite3
 import threading
 import time
@@ -48,6 +49,12 @@ def serve() -> Iterator[Callable[..., Serving]]:
     yield start
     for server in servers:
         server.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def build(client: httpx.Client, n_stations: int = 4) -> None:
@@ -386,7 +393,7 @@ def test_a_stop_in_good_order_ends_streams_and_answers_what_was_asked(serve, tmp
 
 
 def test_several_workers_serve_one_database(serve, tmp_path):
-    serving = serve(str(tmp_path / "site.db"), "--workers", "2", "--port", "8971")
+    serving = serve(str(tmp_path / "site.db"), "--workers=2", f"--port={free_port()}")
     key = serving.first_key
     with serving.client(key) as client:
         build(client)

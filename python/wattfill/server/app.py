@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -48,14 +48,16 @@ from wattfill.server.strict_json import parse
 
 log = logging.getLogger("wattfill.requests")
 
+T = TypeVar("T")
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 
+EVENT_STREAM = "text/event-stream"
 HEARTBEAT = 10.0
 """Seconds between signs of life in a stream; the key is looked at again each time."""
 EVENTS_AHEAD = 256
 """Events that a stream may be late by."""
 FAILED_LOGINS = 1 / 5, 20
-"""A second, and at once, from one address."""
+"""From one address, a second and at once, before they are answered with 429."""
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -160,9 +162,7 @@ class _Server:
             for operation in OPERATIONS:
                 by_path.setdefault(operation.path, {})[operation.method] = self.endpoint(operation)
             # Fixed parts come before ids in their place.
-            for path in sorted(
-                by_path, key=lambda path: [p[0] == "{" for p in path[1:].split("/")]
-            ):
+            for path in sorted(by_path, key=_ids_last):
                 methods = by_path[path]
                 routes.append(Route(f"{prefix}{path}", _dispatch(methods), methods=list(methods)))
         return routes
@@ -176,7 +176,7 @@ class _Server:
             text = self.key_of(request)
             body = await self.body_of(request)
             run = self.job(operation, request, text, body)
-            return await self.guarded(
+            return await self.counted(
                 request, asyncio.wrap_future(self.engine.submit(operation.kind, run))
             )
 
@@ -231,19 +231,19 @@ class _Server:
         caller.refuse_without(scope)
         return caller
 
-    async def guarded(self, request: Request, answer: Awaitable[Response]) -> Response:
-        """Await an answer; count failed logins against the address, which is refused after many."""
-        address = request.client.host if request.client else ""
-        wait = self.failures.peek(address)
-        if wait:
-            if isinstance(answer, asyncio.Future):
-                answer.cancel()
-            raise Refusal(429, "too many requests without a valid key", headers=_retry_after(wait))
+    async def counted(self, request: Request, answer: Awaitable[T]) -> T:
+        """Await an answer; count failed logins by address, and after many say so.
+
+        A valid key is let in whatever else comes from its address, which may be a proxy's.
+        """
         try:
             return await answer
         except Refusal as refusal:
-            if refusal.status == 401:
-                self.failures.wait(address)
+            address = request.client.host if request.client else ""
+            if refusal.status == 401 and (wait := self.failures.wait(address)):
+                raise Refusal(
+                    429, "too many requests without a valid key", headers=_retry_after(wait)
+                ) from None
             raise
 
     def key_of(self, request: Request) -> str:
@@ -292,15 +292,10 @@ class _Server:
                 caller.refuse_without("operate")
             return caller, group
 
+        caller, group = await self.counted(request, self.engine.read(admit))
         read_query((), request.query_params.multi_items())
-        admitted: list[tuple[Caller, str]] = []
-
-        async def admission() -> Response:
-            admitted.append(await self.engine.read(admit))
-            return Response()
-
-        await self.guarded(request, admission())
-        caller, group = admitted[0]
+        if request.method == "HEAD":
+            return Response(media_type=EVENT_STREAM)
         if self.streams[caller.key] >= self.settings.streams:
             raise Refusal(
                 429,
@@ -312,7 +307,7 @@ class _Server:
         )
         return StreamingResponse(
             self.events(follower, caller, text),
-            media_type="text/event-stream",
+            media_type=EVENT_STREAM,
             headers={"X-Accel-Buffering": "no"},
         )
 
@@ -362,11 +357,11 @@ class _Server:
         """Show the metrics of the whole server."""
         text = self.key_of(request)
 
-        async def show() -> Response:
-            await self.engine.read(lambda service: self.admitted(service, text, "monitor"))
-            return Response(self.metrics.text(), media_type=CONTENT_TYPE)
+        def admit(service: Service) -> Caller:
+            return self.admitted(service, text, "monitor")
 
-        return await self.guarded(request, show())
+        await self.counted(request, self.engine.read(admit))
+        return Response(self.metrics.text(), media_type=CONTENT_TYPE)
 
     async def show_document(self, request: Request) -> Response:
         """Show the description of the API."""

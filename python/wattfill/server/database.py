@@ -68,7 +68,10 @@ class Database(ABC):
 
     @abstractmethod
     def try_to_lead(self) -> bool:
-        """Take the lock of the one server that dispatches; say whether it is held."""
+        """Take the lock of the one server that dispatches, until the connection is closed.
+
+        Say whether it is held.
+        """
 
     _begin_write: str
     _begin_read: str
@@ -171,6 +174,9 @@ class Sqlite(Database):
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def rollback(self) -> None:
         """Undo what was begun; after some failures SQLite has done that already."""

@@ -38,10 +38,6 @@ LOOK_ROUND = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 
 
-class Stopped(Exception):  # noqa: N818
-    """The engine is asked for something, and it has stopped."""
-
-
 @dataclass(slots=True)
 class Job(Generic[T]):
     """Something to do, and where its outcome goes."""
@@ -413,7 +409,7 @@ class Engine:
             commands, error = self.service.plan(tree)
             if error is not None:
                 log.error("limits are only lowered", extra={"root": root, "reason": str(error)})
-                if isinstance(error, JournalError):
+                if isinstance(error, (JournalError, Unreachable)):
                     self._step_down()
                     return
             self._due[organisation.id, root] = tree.wake_at

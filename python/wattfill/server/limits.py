@@ -33,17 +33,13 @@ class Limiter:
         self._clock = clock
         self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
 
-    def wait(self, name: str, cost: float = 1.0) -> int:
+    def wait(self, name: str) -> int:
         """Take a token; return 0, or after how many seconds there may be one."""
         bucket = self._filled(name)
-        if bucket.tokens < cost:
-            return max(1, math.ceil((cost - bucket.tokens) / self._rate))
-        bucket.tokens -= cost
+        if bucket.tokens < 1.0:
+            return max(1, math.ceil((1.0 - bucket.tokens) / self._rate))
+        bucket.tokens -= 1.0
         return 0
-
-    def peek(self, name: str) -> int:
-        """Return what `wait` would, and take nothing."""
-        return self.wait(name, 0.0) if self._filled(name).tokens >= 1.0 else self.wait(name)
 
     def _filled(self, name: str) -> _Bucket:
         now = self._clock()

@@ -170,6 +170,7 @@ REFUSALS = {
     "401": "There is no valid key.",
     "403": "The key may not do this.",
     "404": "There is nothing of this id.",
+    "408": "The body takes too long to arrive.",
     "409": "It does not go with what is there.",
     "412": "The group is of another version.",
     "413": "The body is too large.",
@@ -262,7 +263,7 @@ def _describe(operation: Operation, prefix: str) -> dict[str, Any]:
             }
         )
     if operation.method != "GET":
-        statuses += ["400", "409", "415"]
+        statuses += ["400", "408", "409", "415"]
     name = operation.name if prefix == PREFIXES[0] else f"{operation.name}_short"
     described: dict[str, Any] = {
         "operationId": name,

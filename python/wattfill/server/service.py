@@ -662,7 +662,8 @@ class Service:
     ) -> dict[str, Any]:
         """Note what became of commands, or what is known of stations.
 
-        All of them are looked at before the first is noted.
+        Ids and what must be given are looked at before the first is noted. Where a number of a
+        command is refused later, what stands before it is noted; to send that again is harmless.
         """
         organisation = self._organisation(caller)
         tree = self._tree_of(organisation, group_id)

@@ -18,12 +18,15 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from wattfill.dispatch import Dispatcher
 from wattfill.registry import Connector, Registry, RegistryAllocation
 from wattfill.server.clock import Clock
 from wattfill.server.database import Database, Row
+
+TreeRows: TypeAlias = tuple[str, list[Row], list[Row], list[Row]]
+"""A root, and the rows of the groups, charge stations and sessions below it."""
 
 MOST_ROOTS_READ_ALONE = 64
 GROUP_COLUMNS = (
@@ -145,10 +148,12 @@ class Store:
     def _load(self) -> None:
         with self.database.transaction(write=False):
             rows = self.database.rows("SELECT id, revision, digest FROM wf_organisation")
-            for id, revision, digest in rows:
-                organisation = self._organisations[id] = Organisation(id, revision, digest)
-                for tree in self._read(id):
-                    organisation.adopt(tree)
+            read = [(Organisation(*row), self._read(row[0])) for row in rows]
+        # No transaction is open while trees are built, which takes longer than to read them.
+        for organisation, trees in read:
+            self._organisations[organisation.id] = organisation
+            for each in trees:
+                organisation.adopt(_tree(*each))
 
     def organisations(self) -> Iterator[Organisation]:
         """Yield those that are in memory."""
@@ -160,21 +165,18 @@ class Store:
         if self.database.in_transaction and self.database.name == "postgresql":
             lock = " FOR UPDATE"
         row = self.database.row(
-            f"SELECT revision, digest FROM wf_organisation WHERE id = :id{lock}", id=tenant
+            f"SELECT revision FROM wf_organisation WHERE id = :id{lock}", id=tenant
         )
         if row is None:
             raise LookupError(f"there is no organisation {tenant!r}")
-        return self._at(tenant, *row)
-
-    def _at(self, tenant: str, revision: int, digest: str) -> Organisation:
         organisation = self._organisations.get(tenant)
         if organisation is None:
             organisation = self._organisations[tenant] = Organisation(tenant, -1, GENESIS)
-        if organisation.revision != revision or organisation.stale:
-            self._catch_up(organisation, revision, digest)
+        if organisation.revision != row[0] or organisation.stale:
+            self._catch_up(organisation)
         return organisation
 
-    def _catch_up(self, organisation: Organisation, revision: int, digest: str) -> None:
+    def _catch_up(self, organisation: Organisation) -> None:
         """Read again what others changed, or what was undone."""
         if self.database.in_transaction:
             self._catch_up_within(organisation)
@@ -202,21 +204,20 @@ class Store:
                 roots.update(json.loads(text))
         if roots is None or len(roots) > MOST_ROOTS_READ_ALONE:
             organisation.forget(set(organisation.trees))
-            trees = list(self._read(organisation.id))
+            trees = self._read(organisation.id)
         else:
             organisation.forget(roots)
-            trees = [tree for root in roots for tree in self._read(organisation.id, root)]
-        for tree in trees:
-            organisation.adopt(tree)
+            trees = [each for root in roots for each in self._read(organisation.id, root)]
+        for each in trees:
+            organisation.adopt(_tree(*each))
         organisation.stale = set()
         organisation.revision, organisation.digest = revision, digest
 
-    def _read(self, tenant: str, root: str | None = None) -> Iterator[Tree]:
-        """Yield the trees of an organisation as their rows say, or one of them."""
-        values = {"organisation": tenant, "root": root}
-        which = "" if root is None else " AND g.root = :root"
-        if root is None:
-            del values["root"]
+    def _read(self, tenant: str, root: str | None = None) -> list[TreeRows]:
+        """Return the rows of all trees of an organisation, or of one of them."""
+        values, which = {"organisation": tenant}, ""
+        if root is not None:
+            values, which = values | {"root": root}, " AND g.root = :root"
         columns = ", ".join(f"g.{name}" for name in GROUP_COLUMNS.split(", "))
         groups: dict[str, list[Row]] = defaultdict(list)
         for row in self.database.stream(
@@ -242,8 +243,10 @@ class Store:
             **values,
         ):
             sessions[row[0]].append(row[1:])
-        for each, rows in groups.items():
-            yield _tree(each, rows, stations.get(each, []), sessions.get(each, []))
+        return [
+            (each, rows, stations.get(each, []), sessions.get(each, []))
+            for each, rows in groups.items()
+        ]
 
     # Writing
 
