@@ -100,7 +100,7 @@ class _Panel:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self.templates.globals.update(version=digest, quote=quote)
+        self.templates.globals.update(version=digest)
         self.templates.filters.update(kw=_kw, about=_about, when=_when)
         self.failures = Limiter(*FAILED_LOGINS, time.monotonic)
         self.requests: Limiter | None = None
@@ -233,7 +233,6 @@ class _Panel:
             visitor=visitor,
             may=visitor.may if visitor else lambda scope: False,
             token=lambda path: login.token(secret, path),
-            now=time.time(),
             **context,
         )
         return Response(text, status, HEADERS, "text/html")
@@ -617,7 +616,6 @@ class _Panel:
             errors=forms.by_field(refusal, ("id", *GROUP_FIELDS)) if refusal else {},
             parents=[each for each in names if each[0] != group_id],
             back=f"/admin/groups/{group_id}" if group_id else _place(values["location"] or None),
-            about={field.name: field.about for field in models.NEW_GROUP.fields},
         )
 
     async def create_group(

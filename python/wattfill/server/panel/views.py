@@ -68,8 +68,8 @@ def group(
 ) -> dict[str, Any]:
     """Return a group with its allocation and picture.
 
-    With values to try, they are what it is drawn with, and each connector has its power by them
-    as ``then``; nothing is changed.
+    With values to try, it is shown as it would be with them, each connector with its present power
+    as ``now``; nothing is changed.
     """
     shown = service.get_group(caller, group_id)
     allocation = service.get_allocation(caller, group_id)
@@ -80,13 +80,12 @@ def group(
     if trial is not None:
         allocation = service.what_if(caller, group_id, trial)
         shown = {**shown, **trial}
-    below = [(g["name"], g["used"]) for g in allocation["groups"] if g["parent"] == group_id]
-    feeders = {g["_id"]: g for g in allocation["groups"]}
+    below = [g for g in allocation["groups"] if g["parent"] == group_id]
     return {
         "group": shown,
-        "outcome": feeders[group_id],
-        "picture": draw(shown, allocation, below),
-        "below": [g for g in allocation["groups"] if g["parent"] == group_id],
+        "outcome": next(g for g in allocation["groups"] if g["_id"] == group_id),
+        "picture": draw(shown, allocation, [(g["name"], g["used"]) for g in below]),
+        "below": below,
         "parent_name": _name_of(service, caller, shown["parent"]),
         "plugs": [
             {**plug, "now": present[plug["chargestation"], plug["connector"]]}
