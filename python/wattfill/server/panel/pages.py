@@ -284,13 +284,6 @@ class _Panel:
         address = request.client.host if request.client else ""
         secret = login.new_secret()
         try:
-            wait = self.failures.peek(address)
-            if wait:
-                raise Refusal(
-                    429,
-                    f"too many wrong keys from here: wait {wait} seconds",
-                    headers={"Retry-After": str(wait)},
-                )
             key, old = typed.get("key", "").strip(), login.secret_of(request)
 
             def begin(service: Service) -> Visitor:
@@ -301,8 +294,11 @@ class _Panel:
             visitor = await _engine(request).write(begin)
         except Refusal as refusal:
             if refusal.status == 401:
-                self.failures.wait(address)
                 refusal = Refusal(401, "This key opens nothing: it is mistyped, over or revoked.")
+                wait = self.failures.wait(address)
+                if wait:
+                    message = f"too many wrong keys from here: wait {wait} seconds"
+                    refusal = Refusal(429, message, headers={"Retry-After": str(wait)})
             return self.login_page(request, refusal, back, kept)
         response = await self.again(request, visitor, back, kept) if kept else _see(back)
         login.set_cookie(response, request.app.state.settings, secret)
