@@ -30,7 +30,7 @@ PAGES = [
     *(form.path for form in FORMS if form.has_page),
 ]
 TABLES = ("wf_group", "wf_station", "wf_session", "wf_change")
-HOSTILE = ["<img src=x onerror=alert(1)>", "{{7*7}}", "\"'><script>alert(1)</script>", "=1+1"]
+HOSTILE = ["<img src=x onerror=alert(1)>", "{{7777*7777}}", "\"'><script>alert(1)</script>", "=1+1"]
 IDS = {"group": "g1", "chargestation": "CS-1", "connector": "1"}
 FILLED = {
     "name": "Renamed",
@@ -550,7 +550,7 @@ def test_hostile_names_are_text(server, organisation, name):
         assert name in Found(text).text or name in Found(text).forms.get(path, {}).values()
         assert Found(text).inline == []
     changes = visit.client.get("/admin/locations/park/changes").text
-    assert (Found(changes).inline, "49" in Found(changes).text) == ([], False)
+    assert (Found(changes).inline, "60481729" in Found(changes).text) == ([], False)
 
 
 def test_pictures_scripts_and_styles_come_out_of_the_package(server):
