@@ -25,7 +25,7 @@ TOP_LEVEL = {
     "src",
     "tests",
 }
-SHIPPED = {".py", ".pyi", ".pxd", ".typed", ".json"}
+SHIPPED = {".py", ".pyi", ".pxd", ".typed", ".json", ".html", ".css", ".js", ".svg"}
 
 
 def sdist_files(path: Path) -> set[PurePosixPath]:

@@ -132,7 +132,10 @@ def _end_streams_on_signals(engine: Engine) -> None:
 
 def from_environment() -> Starlette:
     """Return the application by the settings of the environment, as each worker does."""
-    return create(read())
+    # The panel takes what is above.
+    from wattfill.server import panel
+
+    return create(read(), routes=panel.routes())
 
 
 class _Server:

@@ -16,7 +16,7 @@ from typing import Any
 import uvicorn
 
 from wattfill.errors import InputError, WattfillError
-from wattfill.server import keys, settings
+from wattfill.server import keys, panel, settings
 from wattfill.server.app import create
 from wattfill.server.clock import Clock
 from wattfill.server.database import Database, Sqlite, connect
@@ -87,7 +87,9 @@ def serve(options: argparse.Namespace) -> tuple[str, int]:
             **_uvicorn(found),
         )
         return "", 0
-    config = uvicorn.Config(create(found), port=found.port, **_uvicorn(found))
+    config = uvicorn.Config(
+        create(found, routes=panel.routes()), port=found.port, **_uvicorn(found)
+    )
     bound = config.bind_socket()
     print(f"wattfill serves {place}:{bound.getsockname()[1]} from {database}", flush=True)
     server = uvicorn.Server(config)

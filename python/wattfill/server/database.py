@@ -11,7 +11,7 @@ import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import lru_cache
 from pathlib import Path
@@ -152,8 +152,10 @@ class Sqlite(Database):
         """Connect anew; a file that is not there yet is created for its owner alone."""
         self.close()
         try:
-            # Not for others to read: it holds digests of keys.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            # Not for others to read: it holds digests of keys. One that is there is not opened, as
+            # closing it would drop every lock that this process holds on it.
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             self._connection = connection = sqlite3.connect(
                 self.path,
                 timeout=self._patience,

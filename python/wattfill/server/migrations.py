@@ -121,6 +121,15 @@ STEPS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (organisation, root)
         )""",
     ),
+    (
+        # Sessions at the panel: of a key, by a digest of what the browser's cookie holds.
+        """CREATE TABLE wf_panel_session (
+            digest TEXT PRIMARY KEY,
+            key_id TEXT NOT NULL REFERENCES wf_key,
+            expires_at DOUBLE PRECISION NOT NULL
+        )""",
+        "CREATE INDEX wf_panel_session_by_time ON wf_panel_session (expires_at)",
+    ),
 )
 
 
