@@ -9,8 +9,8 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import Serving, new_key, opened, service_of
 
-from tests.servers import Serving, new_key, opened, service_of
 from wattfill.server.keys import FULL, READ_ONLY, SCOPES
 from wattfill.server.panel import history, login
 from wattfill.server.panel.pages import Form, _Panel

@@ -13,8 +13,8 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import Serving, new_key, opened, service_of
 
-from tests.servers import Serving, new_key, opened, service_of
 from wattfill.errors import InputError
 from wattfill.server import keys, migrations
 from wattfill.server import settings as server_settings

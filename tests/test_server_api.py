@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from servers import Postgres, Serving, new_key, postgres_programs
 
-from tests.servers import Postgres, Serving, new_key, postgres_programs
 from wattfill.server.api import OPERATIONS, PREFIXES
 from wattfill.server.keys import SCOPES
 

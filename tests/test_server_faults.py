@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from servers import Postgres, Serving, opened, postgres_programs, service_of
 
-from tests.servers import Postgres, Serving, opened, postgres_programs, service_of
 from wattfill.server.service import Caller
 from wattfill.server.store import verify_log
 
