@@ -556,6 +556,7 @@ def test_a_station_that_has_more_than_it_was_told_counts_with_that():
     d.read_back("A", "1", 9.0, 2, seq=command.seq)
 
     assert in_force(d)["A"] == 9.0
+    assert sent(d.plan(2)) == [("A", 5.0, "refresh")]
 
 
 def test_a_connector_that_draws_more_than_it_was_told_counts_with_its_maximum():
