@@ -19,7 +19,7 @@ settings.register_profile(
 )
 # Two million steps of tests/test_dispatch_machine.py, which takes twice as many of each.
 settings.register_profile(
-    "nightly", deadline=None, max_examples=5_000, stateful_step_count=100, print_blob=True
+    "nightly", deadline=None, max_examples=5_500, stateful_step_count=100, print_blob=True
 )
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
