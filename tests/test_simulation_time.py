@@ -186,7 +186,7 @@ def cases(draw, pauses):
         line = line[: draw(st.integers(0, len(line)))]
         parent.append(line[-1] if line else -1)
         line.append(g)
-    owner = sorted(draw(st.lists(st.integers(0, n_groups - 1), min_size=1, max_size=6)))
+    owner = sorted(draw(st.lists(st.integers(0, n_groups - 1), min_size=3, max_size=6)))
     lows = (*MINIMUMS, 2, 3) if pauses else MINIMUMS
     low = [draw(st.sampled_from(lows)) for _ in owner]
     buffer = [draw(st.sampled_from([0.0, 0.0, 0.5])) for _ in parent]
@@ -215,15 +215,23 @@ def cases(draw, pauses):
         connector_minimum=np.array(low) * UNIT_KW,
         connector_maximum=[draw(st.sampled_from([3, 4, 6])) * UNIT_KW for _ in owner],
     )
-    n = draw(st.integers(2, 8))
+
+    def energies():
+        # Some are full in a few milliseconds, within one of them, and some not before they leave.
+        most = st.sampled_from([11, 23, 38, 59, 97, 250, 800, 801])
+        return [draw(most) * (UNIT_MW // 7) / UJ_PER_KWH for _ in range(n)]
+
+    n = draw(st.integers(3, 8))
     arrival = [draw(st.integers(0, 8)) for _ in range(n)]
     sessions = Sessions(
         arrival=np.array(arrival, np.int64),
-        departure=np.array([at + draw(st.integers(0, 25)) for at in arrival], np.int64),
-        energy=[draw(st.integers(0, 40 * UNIT_MW)) / UJ_PER_KWH for _ in range(n)],
+        departure=np.array(
+            [at + draw(st.sampled_from([12, 0, 7, 20])) for at in arrival], np.int64
+        ),
+        energy=energies(),
         group=np.array([draw(st.sampled_from(owner)) for _ in range(n)], np.int32),
         minimum=[draw(st.sampled_from(lows)) * UNIT_KW for _ in range(n)],
-        battery=[draw(st.integers(1, 40 * UNIT_MW)) / UJ_PER_KWH for _ in range(n)],
+        battery=energies(),
         soc=[draw(st.sampled_from([0.0, 0.25, 0.5])) for _ in range(n)],
         groups=site.groups,
     )
