@@ -286,7 +286,7 @@ def of_two(wanted, taper):
     )
     sessions = Sessions(
         arrival=[0, 0],
-        departure=[9, 9],
+        departure=[8, 8],
         energy=[wanted * UNIT_MW / UJ_PER_KWH, 1.0],
         group=[0, 0],
         minimum=[0.0, 0.0],
