@@ -294,7 +294,7 @@ ALWAYS_INLINE int is_unlike(lanes so_far)
 ALWAYS_INLINE lanes unordered(lanes so_far, lanes low, lanes high)
 {
     __m256i i = _mm256_castpd_si256(low), j = _mm256_castpd_si256(high);
-    return _mm256_castsi256_pd(_mm256_castpd_si256(so_far) | i | j | (j - i));
+    return _mm256_castsi256_pd(_mm256_castpd_si256(so_far) | i | j | _mm256_sub_epi64(j, i));
 }
 ALWAYS_INLINE int any_negative(lanes x) { return _mm256_movemask_pd(x) != 0; }
 ALWAYS_INLINE lanes next_double(lanes x)
