@@ -501,7 +501,6 @@ cdef class Desk:
 
     cdef int attend(self, Plug plug, list drafts) except -1:
         """Send what is due at a connector, or let it wait if it allows more than may be in force."""
-        cdef bint is_due
         cdef int64_t limit = 0
         cdef Site site = plug.site
         if site is None:
