@@ -277,9 +277,10 @@ def test_verbosity_is_that_of_hypothesis(run):
 def test_who_does_not_use_it_loads_nothing(collects, tmp_path):
     (tmp_path / "test_mine.py").write_text("def test_mine(): pass")
     code = (
-        "import pytest, sys\n"
-        # Hypothesis has a plugin of its own, which loads it.
-        "pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'no:hypothesispytest',\n"
+        "import os, pytest, sys\n"
+        # Others' plugins load Hypothesis: its own, and schemathesis'.
+        "os.environ['PYTEST_DISABLE_PLUGIN_AUTOLOAD'] = '1'\n"
+        "pytest.main(['-q', '-p', 'no:cacheprovider', '-p', 'wattfill',\n"
         f"    *{['--help'] * (not collects)!r}])\n"
         "names = ['numpy', 'hypothesis', 'wattfill._kernel', 'wattfill.testing.laws',\n"
         "         'wattfill.testing.trial', 'wattfill.testing.pytest_plugin']\n"
