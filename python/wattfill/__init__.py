@@ -8,8 +8,9 @@ array([15., 15., 10.])
 
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wattfill._lazy import loader
 
 if TYPE_CHECKING:
     from wattfill.allocation import Allocation as Allocation
@@ -65,13 +66,7 @@ _HOME = {
 
 __all__ = [*_HOME, "__version__", "get_include"]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'wattfill' has no attribute {name!r}")
-    value = getattr(import_module(f"wattfill.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = loader(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,9 @@ with other capacities; `simulate_parts` does so on many processes or machines;
 (extra ``simulation``). The core never imports this package.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wattfill._lazy import loader
 
 if TYPE_CHECKING:
     from wattfill.simulation.executors import processes as processes
@@ -74,13 +75,7 @@ _HOME = {
 
 __all__ = [*_HOME]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'wattfill.simulation' has no attribute {name!r}")
-    value = getattr(import_module(f"wattfill.simulation.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = loader(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -7,8 +7,9 @@ sites needs Hypothesis (extra ``testing``). Nothing here imports the compiled ke
 it can judge it.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from wattfill._lazy import loader
 
 if TYPE_CHECKING:
     from wattfill.testing.conformance import NotConformingError as NotConformingError
@@ -54,13 +55,7 @@ _HOME = {
 
 __all__ = [*_HOME]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'wattfill.testing' has no attribute {name!r}")
-    value = getattr(import_module(f"wattfill.testing.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = loader(__name__, _HOME)
 
 
 def __dir__() -> list[str]:
