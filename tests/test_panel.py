@@ -517,7 +517,8 @@ def test_a_page_of_another_organisation_is_as_one_that_is_not_there(still, bare,
     nobodys = bare.client.get(path.format(group="g7", chargestation="CS-7", connector="1"))
 
     assert theirs.status_code == nobodys.status_code == 404
-    assert Found(theirs.text).text == Found(nobodys.text).text.replace("7", "1")
+    theirs_as = Found(theirs.text).text.replace("g1", "g7").replace("CS-1", "CS-7")
+    assert theirs_as == Found(nobodys.text).text
 
 
 @pytest.mark.parametrize("form", [f for f in FORMS if "{" in f.path], ids=lambda form: form.path)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from schemathesis_checks import FOREIGN
 from servers import Serving, new_key, opened, service_of
 
+from wattfill.cli import main
 from wattfill.errors import InputError
 from wattfill.server import keys, migrations
 from wattfill.server import settings as server_settings
@@ -589,25 +590,27 @@ def test_a_database_of_another_kind_is_refused(tmp_path):
     )
 
 
-def test_a_key_that_is_rotated_is_good_until_it_is_revoked(tmp_path):
+def test_a_key_that_is_rotated_is_good_until_it_is_revoked(tmp_path, capsys):
     url = str(tmp_path / "site.db")
-    old = run(
-        "keys", "create", "--name", "anna", "--scopes", "read,commission", "--database", url,
-        cwd=tmp_path,
-    ).stdout.strip()  # fmt: skip
+
+    def said(*arguments: str) -> tuple[int, str]:
+        code = main(["keys", *arguments, "--database", url])
+        printed = capsys.readouterr()
+        return code, (printed.out + printed.err).strip()
+
+    _, old = said("create", "--name", "anna", "--scopes", "read,commission")
     id = old.split("_")[2]
-    new = run("keys", "rotate", id, "--database", url, cwd=tmp_path).stdout.strip()
+    _, new = said("rotate", id)
     database = opened(url)
     both = service_of(database).list_keys()
     callers = [service_of(database).authenticate(text) for text in (old, new)]
     database.close()
-    run("keys", "revoke", id, "--database", url, cwd=tmp_path)
-    again = run("keys", "rotate", id, "--database", url, cwd=tmp_path)
+    said("revoke", id)
+    again = said("rotate", id)
 
     assert [(key["name"], key["scopes"]) for key in both] == [("anna", "read commission")] * 2
     assert callers[0].key != callers[1].key
-    assert again.returncode == 2
-    assert again.stderr == f"wattfill: id must be that of a key that is valid, got {id!r}\n"
+    assert again == (2, f"wattfill: id must be that of a key that is valid, got {id!r}")
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn", "prometheus_client"])
