@@ -239,23 +239,23 @@ def test_what_is_over_is_noted_without_being_asked_and_followers_are_told(site):
     site.ask()
     engine = Engine(site.database, clock=site.clock)
 
-    async def watch() -> list[object]:
+    async def watch() -> list[tuple[str, dict]]:
         follower = Follower("acme", "g", asyncio.get_running_loop(), asyncio.Queue(9))
         engine.start()
         await engine.follow(follower)
-        told = [(await follower.events.get())[0]]
-        raises = [(await follower.events.get())[1]["groups"][0]["raise"]]
+        told = [await follower.events.get()]
         site.clock.at += LASTS
         engine._next_look = engine._next_flush = 0.0
         await engine.read(lambda service: service.ping())
-        raises.append((await follower.events.get())[1]["groups"][0]["raise"])
+        told.append(await follower.events.get())
         engine.unfollow(follower)
-        return [*told, raises[0]["state"], raises[1]]
+        return told
 
     told = asyncio.run(asyncio.wait_for(watch(), 20))
     engine.stop()
 
-    assert told == ["allocation", "pending", None]
+    assert [kind for kind, _ in told] == ["allocation", "configuration"]
+    assert [group["raise"] for group in told[1][1]["groups"]] == [None]
     # The engine has closed its connection; the database opens another one.
     assert site.actions()[-1] == "expire raise"
 

@@ -40,11 +40,24 @@ class FakeClock:
         return self.at
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory) -> Iterator[Database]:
-    database = opened(str(tmp_path_factory.mktemp("server") / "site.db"))
+def quick(path: Path) -> Database:
+    database = opened(str(path))
     # What these tests hold does not hang on when it reaches the disk.
     database.run("PRAGMA synchronous=OFF")
+    return database
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory) -> Iterator[Database]:
+    database = quick(tmp_path_factory.mktemp("server") / "site.db")
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory) -> Iterator[Database]:
+    """Return a database that no organisation shares with those of the other one."""
+    database = quick(tmp_path_factory.mktemp("elsewhere") / "site.db")
     yield database
     database.close()
 
@@ -185,20 +198,22 @@ def without_digests(value: object) -> object:
 
 
 @given(st.lists(st.tuples(st.booleans(), OPERATIONS), min_size=5, max_size=30))
-def test_no_organisation_notices_another(database, steps):
-    service = service_of(database, FakeClock())
+def test_no_organisation_notices_another(database, elsewhere, steps):
+    service, apart = service_of(database, FakeClock()), service_of(elsewhere, FakeClock())
 
-    with database.transaction():
-        one, other, alone = Site(service), Site(service), Site(service)
+    with database.transaction(), elsewhere.transaction():
+        one, other, alone = Site(service), Site(service), Site(apart)
         for is_one, operation in steps:
             site = one if is_one else other
             answer = site.do(operation)
             if is_one:
                 assert answer == alone.do(operation)
     service.store.committed()
+    apart.store.committed()
 
     # Nor in the database, of which memory might not know.
     there = [one.do((what,)) for what in LISTS]
+    assert there == [alone.do((what,)) for what in LISTS]
     one.service = service_of(database, service.clock)
     assert [one.do((what,)) for what in LISTS] == there
 

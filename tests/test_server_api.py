@@ -742,9 +742,9 @@ def test_a_stream_tells_what_holds_and_what_changes(site):
 
 def test_a_stream_tells_what_is_configured_and_commissioned(site, second):
     stream = Stream(site, "g1")
-    told = [stream.next("configuration")]
+    stream.next("allocation")
     asked = ask(site).json()["result"]
-    told.append(stream.next("configuration"))
+    told = [stream.next("configuration")]
     second.post(f"{LONG}/raises/{asked['_id']}/approve")
     told.append(stream.next("configuration"))
     site.patch(f"{LONG}/groups/g1", json={"buffer": 0.5})
@@ -753,9 +753,9 @@ def test_a_stream_tells_what_is_configured_and_commissioned(site, second):
 
     groups = [event["groups"][0] for event in told]
     assert {event["_id"] for event in told} == {"g1"}
-    assert [group["raise"] for group in groups] == [None, asked, None, None]
-    assert [group["commissioned_capacity"] for group in groups] == [100, 100, 120, 120]
-    assert [group["buffer"] for group in groups] == [0.1, 0.1, 0.1, 0.5]
+    assert [group["raise"] for group in groups] == [asked, None, None]
+    assert [group["commissioned_capacity"] for group in groups] == [100, 120, 120]
+    assert [group["buffer"] for group in groups] == [0.1, 0.1, 0.5]
     shown = site.get(f"{LONG}/groups/g1").json()["result"]
     assert groups[-1] == {name: shown[name] for name in groups[-1]}
 

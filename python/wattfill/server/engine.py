@@ -61,7 +61,7 @@ class Follower:
     shown: Any = None
     """The allocation as it was told last."""
     versions: dict[str, int] | None = None
-    """Of the groups whose settings it knows."""
+    """Of its groups, when it was told last."""
 
     def tell(self, kind: str, data: Any) -> None:
         """Put an event into the queue; whoever is too slow is let go, and begins anew."""
@@ -447,14 +447,11 @@ class Engine:
                 self._tell_settings(organisation, follower)
 
     def _tell_settings(self, organisation: Organisation, follower: Follower) -> None:
-        """Tell a follower which groups have other settings, or hold something else, than it knows.
-
-        Who only looks has a page that shows them already.
-        """
-        now, before = self.service.versions(organisation, follower.group), follower.versions
-        follower.versions = now
-        news = [id for id, version in now.items() if (before or {}).get(id) != version]
-        if news and not (before is None and follower.watches):
+        """Tell a follower which groups have other settings, or hold something else, than before."""
+        before = follower.versions
+        follower.versions = now = self.service.versions(organisation, follower.group)
+        news = [] if before is None else [id for id in now if now[id] != before.get(id)]
+        if news:
             told = self.service.configuration(organisation, sorted(news))
             follower.tell("configuration", {"_id": follower.group, **told})
 

@@ -324,8 +324,8 @@ def _describe_stream(prefix: str) -> dict[str, Any]:
         "summary": "Follow a group by server-sent events.",
         "description": "`allocation`: as get_allocation, at first and whenever it changes. "
         "`commands`: limits that may be sent to stations now, in this order, where the tree is "
-        "dispatched. `configuration`: the settings of the group and of those below it, at first, "
-        "and of each whose version changes, with what is commissioned and which raise waits. "
+        "dispatched. `configuration`: the settings of each group, it or below it, whose version "
+        "changes, with what is commissioned and which raise waits. "
         "`deleted`: the group is gone. Needs the scope read, and operate where the "
         "tree is dispatched.",
         "parameters": [{"name": "group", "in": "path", "required": True, "schema": _ID}],
