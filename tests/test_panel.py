@@ -502,6 +502,23 @@ def login_token(visit: Visit, action: str) -> str:
     return login.token(visit.client.cookies["wattfill"], action)
 
 
+def test_every_page_is_known_to_these_tests():
+    open_to_all = {"/admin", "/admin/", "/admin/static/{name}", "/admin/login", "/admin/logout"}
+    others = {"/admin/events", "/admin/{rest:path}"}
+    pages = {path.replace("/park", "/{location}") for path in PAGES}
+    found = {route.path for route in _Panel().routes()}
+
+    assert found == open_to_all | others | pages | {form.path for form in FORMS}
+
+
+def test_a_key_that_may_not_look_sees_nothing(server, still):
+    blind = Visit(server, new_key(server.database, "still", "operate commission configure"))
+    paths = [path.format(**IDS) for path in PAGES if path not in {form.path for form in FORMS}]
+    statuses = {blind.client.get(path).status_code for path in [*paths, "/admin/events?group=g1"]}
+
+    assert statuses == {403}
+
+
 def test_a_key_that_only_looks_sees_everything_and_no_button(server, still):
     looking = Visit(server, new_key(server.database, "still", READ_ONLY))
     pages = ["/admin/locations", "/admin/locations/park", "/admin/groups/g1"]
@@ -902,6 +919,9 @@ def test_more_is_asked_for_and_less_is_at_once(server, organisation, visit):
     asked = visit.send(path, path, commissioned_capacity="130,5", note="new fuse")
     update = "/admin/groups/g1/update"
     above = visit.send(update, update, maximum_capacity="130.5")
+    # A form changes what it is for, whatever else it carries.
+    visit.send(update, update, commissioned_capacity="500", name="N")
+    form = group_of(server, key)
     visit.send(update, update, maximum_capacity="60")
     visit.send("/admin/groups/g1", "/admin/groups/g1/decline-raise")
     lowered = visit.send(path, path, commissioned_capacity="60")
@@ -910,6 +930,7 @@ def test_more_is_asked_for_and_less_is_at_once(server, organisation, visit):
     assert "must have one raise that waits" in Found(taken.text).text
     assert "Must be a number" in Found(wrong.text).text
     assert Found(wrong.text).forms[path]["note"] == "again"
+    assert (form["name"], form["commissioned_capacity"]) == ("N", 100)
     assert "Must be at least maximum_capacity, 100 kW" in Found(below.text).text
     assert "Must be at most 100 kW, as was commissioned" in Found(above.text).text
     assert [a.status_code for a in (same, asked, lowered)] == [303, 303, 303]

@@ -339,6 +339,20 @@ def test_a_key_opens_nothing_after_it_expired(tmp_path):
     database.close()
 
 
+def test_when_a_key_was_used_last_is_known(database):
+    clock = FakeClock()
+    service = service_of(database, clock)
+    with database.transaction():
+        used, unused = (service.create_key("uses", "test") for _ in range(2))
+    clock.at += 5.0
+    service.authenticate(used.text)
+    clock.at += 5.0
+    service.flush_used()
+
+    last = {key["id"]: key["last_used_at"] for key in service.list_keys("uses")}
+    assert last == {used.id: clock.at - 5.0, unused.id: None}
+
+
 def test_a_session_of_a_key_ends_with_the_key(tmp_path):
     database = opened(str(tmp_path / "site.db"))
     service = service_of(database)

@@ -518,6 +518,17 @@ def test_streams_and_metrics_have_scopes_of_their_own(server, organisation, site
     }
 
 
+def test_what_is_streamed_to_be_sent_is_not_for_who_only_looks(server, organisation, site):
+    site.post(f"{SHORT}/groups", json={"id": "yard", "name": "Yard", "maximum_capacity": 22})
+    site.patch(f"{SHORT}/groups/yard", json={"dispatch": True})
+    answers = []
+    for scopes in ("read", "read operate"):
+        with server.client(new_key(server.database, organisation, scopes)) as client:
+            answers.append(client.head(f"{SHORT}/groups/yard/stream").status_code)
+
+    assert answers == [403, 200]
+
+
 @pytest.fixture
 def second(server, organisation) -> Iterator[httpx.Client]:
     """Return a client of another person of the same organisation."""
