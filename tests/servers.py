@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -87,8 +88,15 @@ def postgres_programs() -> Path | None:
 class Serving:
     """``wattfill serve`` in a process of its own."""
 
-    def __init__(self, database: str, *flags: str, **environment: str) -> None:
+    def __init__(
+        self,
+        database: str,
+        *flags: str,
+        verify: ssl.SSLContext | bool = True,
+        **environment: str,
+    ) -> None:
         self.database = database
+        self.verify = verify
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self.process = subprocess.Popen(
             [
@@ -121,7 +129,7 @@ class Serving:
     def _wait_until_it_answers(self) -> None:
         while self.process.poll() is None:
             try:
-                httpx.get(f"{self.url}/healthz")
+                httpx.get(f"{self.url}/healthz", verify=self.verify)
                 return
             except httpx.TransportError:
                 continue
@@ -133,7 +141,7 @@ class Serving:
 
     def client(self, key: str, timeout: float = 20) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout)
+        return httpx.Client(base_url=self.url, headers=headers, timeout=timeout, verify=self.verify)
 
     def log(self) -> str:
         self._log.seek(0)
@@ -152,7 +160,10 @@ class Serving:
             self.kill()
         assert self.process.stdout is not None
         self.process.stdout.close()
+        log = self.log()
         self._log.close()
+        # Whatever a test has asked, and whatever failed: keys are in no log.
+        assert "wf_live_" not in log
 
 
 def opened(url: str) -> Database:
@@ -162,16 +173,16 @@ def opened(url: str) -> Database:
     return database
 
 
-def service_of(database: Database, clock: Clock | None = None) -> Service:
+def service_of(database: Database, clock: Clock | None = None, two_person: str = "auto") -> Service:
     clock = clock or Clock()
-    return Service(Store(database, clock), clock, Manner())
+    return Service(Store(database, clock), clock, Manner(), two_person)
 
 
-def new_key(url: str, organisation: str, scopes: str = keys.FULL) -> str:
+def new_key(url: str, organisation: str, scopes: str = keys.FULL, name: str = "test") -> str:
     """Make a key of an organisation in a database."""
     database = opened(url)
     try:
         with database.transaction():
-            return service_of(database).create_key(organisation, "test", scopes).text
+            return service_of(database).create_key(organisation, name, scopes).text
     finally:
         database.close()

@@ -25,11 +25,12 @@ PAGES = [
     "/admin/unplaced",
     "/admin/locations/park/changes",
     "/admin/unplaced/changes",
+    "/admin/raises",
     "/admin/groups/{group}",
     "/admin/groups/{group}/last-day",
     *(form.path for form in FORMS if form.has_page),
 ]
-TABLES = ("wf_group", "wf_station", "wf_session", "wf_change")
+TABLES = ("wf_group", "wf_station", "wf_session", "wf_raise", "wf_change")
 HOSTILE = ["<img src=x onerror=alert(1)>", "{{7777*7777}}", "\"'><script>alert(1)</script>", "=1+1"]
 IDS = {"group": "g1", "chargestation": "CS-1", "connector": "1"}
 FILLED = {
@@ -40,6 +41,7 @@ FILLED = {
     "chargestation": "CS-9",
     "connectors[0].id": "1",
     "connectors[0].maximum_capacity": "5",
+    "commissioned_capacity": "130",
 }
 """What some form does something with."""
 
@@ -151,9 +153,13 @@ def organisation() -> str:
 
 @pytest.fixture
 def visit(server, organisation) -> Visit:
-    """Return somebody at the panel of an organisation with a group, a station and a session."""
+    """Return somebody at the panel of an organisation with a group, a station and a session.
+
+    A second person has asked for more to be commissioned.
+    """
     key = new_key(server.database, organisation)
     fill(server, key)
+    ask(server, organisation)
     return Visit(server, key)
 
 
@@ -162,6 +168,7 @@ def still(server) -> str:
     """Return a key of an organisation that no test may change anything of."""
     key = new_key(server.database, "still")
     fill(server, key)
+    ask(server, "still")
     return key
 
 
@@ -184,6 +191,15 @@ def fill(server: Serving, key: str, name: str = "Park3-E1") -> None:
             ("/sessions", session),
         ):
             assert api.post(f"/v1.1/load_management{path}", json=body).status_code == 200
+
+
+def ask(server: Serving, organisation: str, note: str = "") -> str:
+    """Have a second person ask for more to be commissioned; return the key."""
+    key = new_key(server.database, organisation, name="Ben")
+    with server.client(key) as api:
+        body = {"commissioned_capacity": 120, "note": note}
+        assert api.post("/v1.1/groups/g1/raises", json=body).json()["result"]["state"] == "pending"
+    return key
 
 
 def rows(server: Serving, organisation: str) -> list[list[tuple[object, ...]]]:
@@ -397,6 +413,8 @@ def test_a_form_of_ours_changes_something(server, organisation, visit, form):
     action = path_of(form)
     if form.path == "/admin/groups/{group}/remove":
         visit.send("/admin/chargestations/CS-1/remove", "/admin/chargestations/CS-1/remove")
+    if form.path == "/admin/groups/{group}/commission":
+        visit.send("/admin/raises", "/admin/groups/g1/decline-raise")
     own = form_of(visit, action)
     before = rows(server, organisation)
     typed = {**FILLED, "version": own["version"]} if "version" in own else FILLED
@@ -484,6 +502,23 @@ def login_token(visit: Visit, action: str) -> str:
     return login.token(visit.client.cookies["wattfill"], action)
 
 
+def test_every_page_is_known_to_these_tests():
+    open_to_all = {"/admin", "/admin/", "/admin/static/{name}", "/admin/login", "/admin/logout"}
+    others = {"/admin/events", "/admin/{rest:path}"}
+    pages = {path.replace("/park", "/{location}") for path in PAGES}
+    found = {route.path for route in _Panel().routes()}
+
+    assert found == open_to_all | others | pages | {form.path for form in FORMS}
+
+
+def test_a_key_that_may_not_look_sees_nothing(server, still):
+    blind = Visit(server, new_key(server.database, "still", "operate commission configure"))
+    paths = [path.format(**IDS) for path in PAGES if path not in {form.path for form in FORMS}]
+    statuses = {blind.client.get(path).status_code for path in [*paths, "/admin/events?group=g1"]}
+
+    assert statuses == {403}
+
+
 def test_a_key_that_only_looks_sees_everything_and_no_button(server, still):
     looking = Visit(server, new_key(server.database, "still", READ_ONLY))
     pages = ["/admin/locations", "/admin/locations/park", "/admin/groups/g1"]
@@ -499,7 +534,8 @@ def test_a_page_of_another_organisation_is_as_one_that_is_not_there(still, bare,
     nobodys = bare.client.get(path.format(group="g7", chargestation="CS-7", connector="1"))
 
     assert theirs.status_code == nobodys.status_code == 404
-    assert Found(theirs.text).text == Found(nobodys.text).text.replace("7", "1")
+    theirs_as = Found(theirs.text).text.replace("g1", "g7").replace("CS-1", "CS-7")
+    assert theirs_as == Found(nobodys.text).text
 
 
 @pytest.mark.parametrize("form", [f for f in FORMS if "{" in f.path], ids=lambda form: form.path)
@@ -543,9 +579,16 @@ def test_a_page_has_no_inline_script_and_asks_no_other_host(server, still, path)
 def test_hostile_names_are_text(server, organisation, name):
     key = new_key(server.database, organisation)
     fill(server, key, name)
+    ask(server, organisation, f"{name} {name}")
     visit = Visit(server, key)
 
-    for path in ("/admin/locations/park", "/admin/groups/g1", "/admin/groups/g1/update"):
+    assert f"{name} {name}" in visit.look("/admin/raises").text
+    for path in (
+        "/admin/raises",
+        "/admin/locations/park",
+        "/admin/groups/g1",
+        "/admin/groups/g1/update",
+    ):
         text = visit.client.get(path).text
         assert name in Found(text).text or name in Found(text).forms.get(path, {}).values()
         assert Found(text).inline == []
@@ -828,6 +871,92 @@ def test_a_tree_is_shown_with_what_it_feeds(server, organisation, visit):
     assert group_of(server, key, "g2")["parent"] == "g1"
     assert "Feeds Below (0 kW)" in visit.look("/admin/groups/g1").text
     assert "Fed by Park3-E1" in visit.look("/admin/groups/g2").text
+
+
+def test_what_somebody_asks_for_is_seen_and_approved_by_another(server, organisation, visit):
+    page = visit.look("/admin/groups/g1")
+    home = visit.look("/admin/locations").links
+    listed = visit.look("/admin/raises")
+    done = visit.send("/admin/raises", "/admin/groups/g1/approve-raise")
+
+    assert home["Raises (1 waits)"] == "/admin/raises"
+    assert "asks for 120 kW instead of 100 kW" in page.text
+    assert "asks for 120 kW instead of 100 kW" in listed.text
+    assert (done.status_code, done.headers["location"]) == (303, "/admin/groups/g1#commissioned")
+    after = visit.look("/admin/groups/g1")
+    assert "The capacity may be set to at most 120 kW" in after.text
+    assert "/admin/groups/g1/approve-raise" not in after.forms
+    assert "Nothing waits to be approved" in visit.look("/admin/raises").text
+    assert "100 kW 120 kW Ben approved" in visit.look("/admin/raises").text
+    assert "approve raise" in visit.look("/admin/locations/park/changes").text
+
+
+def test_who_asked_can_withdraw_and_not_approve(server, organisation):
+    fill(server, new_key(server.database, organisation))
+    ben = Visit(server, ask(server, organisation))
+    twin = Visit(server, new_key(server.database, organisation, name="Ben"))
+    approve, decline = (f"/admin/groups/g1/{verb}-raise" for verb in ("approve", "decline"))
+    own = ben.look("/admin/groups/g1").forms
+    forged = ben.client.post(approve, data={**own[decline], "token": login_token(ben, approve)})
+    refused = twin.send("/admin/raises", approve)
+    ben.send("/admin/groups/g1", decline)
+
+    assert approve not in own
+    assert (forged.status_code, refused.status_code) == (403, 403)
+    for answer in (forged, refused):
+        assert "must be approved by another person than asked for it" in Found(answer.text).text
+    assert "Ben withdrawn" in ben.look("/admin/raises").text
+
+
+def test_more_is_asked_for_and_less_is_at_once(server, organisation, visit):
+    key = new_key(server.database, organisation)
+    path = "/admin/groups/g1/commission"
+    taken = visit.send(path, path, commissioned_capacity="130", note="again")
+    wrong = visit.send(path, path, commissioned_capacity="much", note="again")
+    below = visit.send(path, path, commissioned_capacity="90")
+    visit.send("/admin/groups/g1", "/admin/groups/g1/decline-raise")
+    same = visit.send(path, path, commissioned_capacity="100")
+    asked = visit.send(path, path, commissioned_capacity="130,5", note="new fuse")
+    update = "/admin/groups/g1/update"
+    above = visit.send(update, update, maximum_capacity="130.5")
+    # A form changes what it is for, whatever else it carries.
+    visit.send(update, update, commissioned_capacity="500", name="N")
+    form = group_of(server, key)
+    visit.send(update, update, maximum_capacity="60")
+    visit.send("/admin/groups/g1", "/admin/groups/g1/decline-raise")
+    lowered = visit.send(path, path, commissioned_capacity="60")
+
+    assert [a.status_code for a in (taken, wrong, below, above)] == [409, 422, 422, 409]
+    assert "must have one raise that waits" in Found(taken.text).text
+    assert "Must be a number" in Found(wrong.text).text
+    assert Found(wrong.text).forms[path]["note"] == "again"
+    assert (form["name"], form["commissioned_capacity"]) == ("N", 100)
+    assert "Must be at least maximum_capacity, 100 kW" in Found(below.text).text
+    assert "Must be at most 100 kW, as was commissioned" in Found(above.text).text
+    assert [a.status_code for a in (same, asked, lowered)] == [303, 303, 303]
+    assert group_of(server, key)["commissioned_capacity"] == 60
+    with server.client(key) as api:
+        raises = api.get("/v1.1/raises").json()["result"]
+    assert [(r["commissioned_capacity"], r["note"]) for r in raises] == [
+        (130.5, "new fuse"),
+        (120, ""),
+    ]
+
+
+def test_a_raise_of_one_group_is_not_decided_at_another(server, organisation, visit):
+    visit.send(
+        "/admin/create?location=park", "/admin/create", id="g2", name="G2", maximum_capacity="10"
+    )
+    own = form_of(visit, "/admin/groups/g1/approve-raise")
+    action = "/admin/groups/g2/approve-raise"
+    answers = [
+        visit.client.post(action, data={"token": login_token(visit, action), "raise": id})
+        for id in (own["raise"], "")
+    ]
+
+    assert [answer.status_code for answer in answers] == [404, 422]
+    assert "raise must be the id of a raise" in Found(answers[0].text).text
+    assert "asks for 120 kW" in visit.look("/admin/groups/g1").text
 
 
 def test_whoever_watches_is_told_of_a_change(server, organisation, visit):

@@ -81,6 +81,13 @@ class Visit:
         self.api("POST", "/groups/g1/chargestations", chargestation="CS-1", connectors=plugs)
         self.api("POST", "/sessions", chargestation="CS-1", connector="1")
 
+    def ask(self, name: str) -> None:
+        """Have another person ask for more to be commissioned."""
+        with self.server.client(new_key(self.server.database, self.name, name=name)) as client:
+            body = {"commissioned_capacity": 63, "note": "New fuse"}
+            answer = client.post("/v1.1/groups/g1/raises", json=body)
+        assert answer.json()["result"]["state"] == "pending"
+
     def log_in(self) -> None:
         self.page.goto("/admin")
         self.page.get_by_label("API key").fill(self.key)
@@ -287,6 +294,7 @@ def test_all_of_it_goes_by_keyboard_alone(chromium, server):
 def test_a_phone_shows_all_of_it_and_fingers_hit_it(chromium, server):
     visit = Visit(chromium, server, "phone", **PHONE)
     visit.fill()
+    visit.ask("ben")
     page = visit.page
     visit.log_in()
     for name, path in {
@@ -299,6 +307,8 @@ def test_a_phone_shows_all_of_it_and_fingers_hit_it(chromium, server):
         "add-station": "/admin/groups/g1/add-chargestation",
         "update-station": "/admin/chargestations/CS-1/update",
         "confirm": "/admin/groups/g1/remove",
+        "commission": "/admin/groups/g1/commission",
+        "raises": "/admin/raises",
         "changes": "/admin/locations/park/changes",
     }.items():
         page.goto(path)
@@ -332,6 +342,9 @@ def test_what_others_change_appears_by_itself_and_takes_nothing_that_was_typed(c
     plugs = [{"id": "1", "maximum_capacity": 22}]
     visit.api("POST", "/groups/g1/chargestations", chargestation="CS-2", connectors=plugs)
     expect(page.get_by_role("heading", name="CS-2")).to_be_visible()
+    visit.ask("ben")
+    visit.click("Decline 63 kW for g1")
+    expect(page.locator("#commissioned")).not_to_contain_text("asks for")
     visit.context.close()
     assert visit.faults == []
 
@@ -369,5 +382,17 @@ def test_it_works_without_script(chromium, server):
     expect(page.locator("#shares")).to_contain_text("15 kW")
     visit.click("Save 30 kW and a buffer of 0 %")
     expect(page.locator("#state-CS-1-2")).to_contain_text("15 kW")
+    visit.ask("ben")
+    page.goto("/admin/locations")
+    visit.click("Raises (1 waits)")
+    visit.click("Approve 63 kW for g1")
+    expect(page.locator("#commissioned")).to_contain_text("at most 63 kW")
+    visit.click("Change what is commissioned")
+    page.get_by_label("Commissioned capacity").fill("70")
+    page.get_by_label("Note").fill("More")
+    visit.click("Commission")
+    expect(page.locator("#commissioned")).to_contain_text("asks for 70 kW instead of 63 kW")
+    visit.click("Withdraw 70 kW for g1")
+    expect(page.locator("#commissioned")).not_to_contain_text("asks for")
     visit.context.close()
     assert visit.faults == []

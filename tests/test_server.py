@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from schemathesis_checks import FOREIGN
 from servers import Serving, new_key, opened, service_of
 
+from wattfill.cli import main
 from wattfill.errors import InputError
 from wattfill.server import keys, migrations
 from wattfill.server import settings as server_settings
@@ -37,11 +40,24 @@ class FakeClock:
         return self.at
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory) -> Iterator[Database]:
-    database = opened(str(tmp_path_factory.mktemp("server") / "site.db"))
+def quick(path: Path) -> Database:
+    database = opened(str(path))
     # What these tests hold does not hang on when it reaches the disk.
     database.run("PRAGMA synchronous=OFF")
+    return database
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory) -> Iterator[Database]:
+    database = quick(tmp_path_factory.mktemp("server") / "site.db")
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory) -> Iterator[Database]:
+    """Return a database that no organisation shares with those of the other one."""
+    database = quick(tmp_path_factory.mktemp("elsewhere") / "site.db")
     yield database
     database.close()
 
@@ -52,6 +68,8 @@ def database(tmp_path_factory) -> Iterator[Database]:
 IDS = st.sampled_from(["a", "b", "c"])
 STATIONS = st.sampled_from(["s", "t", "u"])
 PLUGS = st.sampled_from(["1", "2"])
+# Of the lines of the log that come first behind those of the beginning.
+RAISES = st.integers(9, 14).map(str)
 CAPACITIES = st.sampled_from([0.0, 3.0, 10.0, 22.0, 100.0])
 GROUP_FIELDS = st.fixed_dictionaries(
     {},
@@ -61,6 +79,7 @@ GROUP_FIELDS = st.fixed_dictionaries(
         "buffer": st.sampled_from([0.0, 0.5, 1.0]),
         "admission": st.sampled_from(["fifo", "rotate", "most"]),
         "parent": IDS | st.none(),
+        "commissioned_capacity": CAPACITIES,
         "notes": st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5),
     },
 )
@@ -102,6 +121,13 @@ OPERATIONS = st.one_of(
         st.just("update_session"), STATIONS, PLUGS, st.fixed_dictionaries({"maximum": CAPACITIES})
     ),
     st.tuples(st.just("stop_session"), STATIONS, PLUGS),
+    st.tuples(
+        st.just("ask_for_raise"), IDS, st.builds(lambda c: {"commissioned_capacity": c}, CAPACITIES)
+    ),
+    st.tuples(st.just("approve_raise"), RAISES),
+    st.tuples(st.just("decline_raise"), RAISES),
+    st.tuples(st.just("get_raise"), RAISES),
+    st.tuples(st.just("list_raises")),
     st.tuples(st.just("get_group"), IDS),
     st.tuples(st.just("get_allocation"), IDS),
     st.tuples(st.just("get_station"), STATIONS),
@@ -110,6 +136,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("list_changes")),
 )
 
+LISTS = ("list_groups", "list_sessions", "list_changes", "list_raises")
 
 # Where operations begin, so that many of them find something: two trees, one of which takes turns.
 AT_FIRST = [
@@ -142,20 +169,25 @@ class Site:
         Site.n_made += 1
         self.name = f"organisation-{Site.n_made}"
         self.service = service
-        service.create_key(self.name, "test")
-        self.caller = Caller(self.name, "key", frozenset(keys.FULL.split()))
+        made = [service.create_key(self.name, name).id for name in ("one", "other")]
+        callers = [Caller(self.name, id, frozenset(keys.FULL.split())) for id in made]
+        # Somebody else approves.
+        self.caller, self.approver = callers
         for operation in AT_FIRST:
             assert not self.do(operation).startswith("[4")
 
     def do(self, operation: tuple) -> str:
         """Return what an operation is answered, as text."""
         name, *arguments = operation
+        caller = self.approver if name == "approve_raise" else self.caller
         try:
-            answer = getattr(self.service, name)(self.caller, *arguments)
+            answer = getattr(self.service, name)(caller, *arguments)
         except Refusal as refusal:
             answer = [refusal.status, refusal.body()]
         text = json.dumps(answer)
-        # Digests cover the name of the organisation.
+        # Digests cover the name of the organisation, and each has keys of its own.
+        for key, who in ((self.caller, "one"), (self.approver, "other")):
+            text = text.replace(key.key, who)
         return json.dumps(without_digests(json.loads(text)))
 
 
@@ -166,22 +198,24 @@ def without_digests(value: object) -> object:
 
 
 @given(st.lists(st.tuples(st.booleans(), OPERATIONS), min_size=5, max_size=30))
-def test_no_organisation_notices_another(database, steps):
-    service = service_of(database, FakeClock())
+def test_no_organisation_notices_another(database, elsewhere, steps):
+    service, apart = service_of(database, FakeClock()), service_of(elsewhere, FakeClock())
 
-    with database.transaction():
-        one, other, alone = Site(service), Site(service), Site(service)
+    with database.transaction(), elsewhere.transaction():
+        one, other, alone = Site(service), Site(service), Site(apart)
         for is_one, operation in steps:
             site = one if is_one else other
             answer = site.do(operation)
             if is_one:
                 assert answer == alone.do(operation)
     service.store.committed()
+    apart.store.committed()
 
     # Nor in the database, of which memory might not know.
-    there = [one.do((what,)) for what in ("list_groups", "list_sessions", "list_changes")]
+    there = [one.do((what,)) for what in LISTS]
+    assert there == [alone.do((what,)) for what in LISTS]
     one.service = service_of(database, service.clock)
-    assert [one.do((what,)) for what in ("list_groups", "list_sessions", "list_changes")] == there
+    assert [one.do((what,)) for what in LISTS] == there
 
 
 @given(st.lists(OPERATIONS, min_size=5, max_size=30))
@@ -197,10 +231,10 @@ def test_what_is_read_again_is_what_was_there(database, operations):
     service.store.committed()
     again = service_of(database, clock)
 
-    for what in (("list_groups",), ("list_sessions",), ("list_changes",)):
-        there = site.do(what)
+    for what in LISTS:
+        there = site.do((what,))
         site.service = again
-        assert site.do(what) == there
+        assert site.do((what,)) == there
         site.service = service
 
 
@@ -213,7 +247,7 @@ def test_what_is_not_committed_leaves_nothing_behind(database, before, lost):
         for operation in before:
             site.do(operation)
     service.store.committed()
-    there = [site.do((what,)) for what in ("list_groups", "list_sessions", "list_changes")]
+    there = [site.do((what,)) for what in LISTS]
 
     database.begin(write=True)
     for operation in lost:
@@ -221,7 +255,7 @@ def test_what_is_not_committed_leaves_nothing_behind(database, before, lost):
     database.rollback()
     service.store.rolled_back()
 
-    assert [site.do((what,)) for what in ("list_groups", "list_sessions", "list_changes")] == there
+    assert [site.do((what,)) for what in LISTS] == there
 
 
 @given(st.lists(OPERATIONS, min_size=5, max_size=30))
@@ -303,6 +337,20 @@ def test_a_key_opens_nothing_after_it_expired(tmp_path):
 
     assert organisation == "acme"
     database.close()
+
+
+def test_when_a_key_was_used_last_is_known(database):
+    clock = FakeClock()
+    service = service_of(database, clock)
+    with database.transaction():
+        used, unused = (service.create_key("uses", "test") for _ in range(2))
+    clock.at += 5.0
+    service.authenticate(used.text)
+    clock.at += 5.0
+    service.flush_used()
+
+    last = {key["id"]: key["last_used_at"] for key in service.list_keys("uses")}
+    assert last == {used.id: clock.at - 5.0, unused.id: None}
 
 
 def test_a_session_of_a_key_ends_with_the_key(tmp_path):
@@ -486,6 +534,7 @@ def test_flags_come_before_the_environment_and_that_before_the_file(tmp_path):
         ({}, {"WATTFILL_RATE": "fast"}, "WATTFILL_RATE must be a float, got 'fast'"),
         ({}, {"WATTFILL_PATIENCE": "0"}, "WATTFILL_PATIENCE must be above 0, got '0'"),
         ({}, {"WATTFILL_LAG": "nan"}, "WATTFILL_LAG must be a number of at least 0, got 'nan'"),
+        ({"two_person": "no"}, {}, "--two-person must be one of auto, always, never, got 'no'"),
         ({"log_level": "loud"}, {}, "--log-level must be one of debug, info, warning, error"),
         ({"tls_key": "k"}, {}, "tls_certificate and tls_key must be given together"),
         ({"settings": "/nowhere"}, {}, "/nowhere cannot be read: No such file or directory"),
@@ -542,6 +591,12 @@ def test_doctor_says_what_is_wrong(tmp_path):
     empty = run("doctor", "--database", url, "--port", "0", cwd=tmp_path)
     new_key(url, "acme")
     well = run("doctor", "--database", url, "--port", "0", cwd=tmp_path)
+    database = opened(url)
+    with database.transaction():
+        site = Site(service_of(database))
+    database.run("UPDATE wf_change SET target = 'x' WHERE revision = 2")
+    database.close()
+    forged = run("doctor", "--database", url, "--port", "0", cwd=tmp_path)
     (tmp_path / "text.db").write_text("This is no database at all. " * 99)
     broken = run("doctor", "--database", "text.db", "--port", "0", cwd=tmp_path)
 
@@ -550,7 +605,8 @@ def test_doctor_says_what_is_wrong(tmp_path):
     assert well.returncode == 0
     n = len(migrations.STEPS)
     assert f"tables: version {n} of {n}" in well.stdout
-    assert broken.returncode == 1
+    assert (forged.returncode, broken.returncode) == (1, 1)
+    assert f"wrong  log: {site.name} is not what was written" in forged.stdout
     assert "wrong  database: text.db is damaged, or no SQLite file" in broken.stdout
 
 
@@ -561,6 +617,29 @@ def test_a_database_of_another_kind_is_refused(tmp_path):
     assert done.stderr == (
         "wattfill: database must be a path, sqlite:///PATH or postgresql://..., got mysql://...\n"
     )
+
+
+def test_a_key_that_is_rotated_is_good_until_it_is_revoked(tmp_path, capsys):
+    url = str(tmp_path / "site.db")
+
+    def said(*arguments: str) -> tuple[int, str]:
+        code = main(["keys", *arguments, "--database", url])
+        printed = capsys.readouterr()
+        return code, (printed.out + printed.err).strip()
+
+    _, old = said("create", "--name", "anna", "--scopes", "read,commission")
+    id = old.split("_")[2]
+    _, new = said("rotate", id)
+    database = opened(url)
+    both = service_of(database).list_keys()
+    callers = [service_of(database).authenticate(text) for text in (old, new)]
+    database.close()
+    said("revoke", id)
+    again = said("rotate", id)
+
+    assert [(key["name"], key["scopes"]) for key in both] == [("anna", "read commission")] * 2
+    assert callers[0].key != callers[1].key
+    assert again == (2, f"wattfill: id must be that of a key that is valid, got {id!r}")
 
 
 @pytest.mark.parametrize("missing", ["starlette", "uvicorn", "prometheus_client"])
@@ -609,6 +688,19 @@ def test_schemathesis_finds_nothing(described, tmp_path):
         client.post("/v1.1/groups", json=group)
         body = {"chargestation": "CS-1", "connectors": [{"id": "1", "maximum_capacity": 22}]}
         client.post("/v1.1/groups/g1/chargestations", json=body)
+        client.post("/v1.1/sessions", json={"chargestation": "CS-1", "connector": "1"})
+    # A raise waits where there is a second person who could approve it.
+    new_key(serving.database, "default", name="second")
+    with serving.client(new_key(serving.database, FOREIGN, name=FOREIGN)) as other:
+        group = {"id": FOREIGN, "name": FOREIGN, "maximum_capacity": 100, "location": FOREIGN}
+        other.post("/v1.1/groups", json=group)
+        # What both have the id of is told apart.
+        other.post("/v1.1/groups", json={**group, "id": "g1", "parent": FOREIGN})
+        body = {"chargestation": "CS-1", "connectors": [{"id": FOREIGN, "maximum_capacity": 22}]}
+        other.post("/v1.1/groups/g1/chargestations", json=body)
+        other.post("/v1.1/sessions", json={"chargestation": "CS-1", "connector": FOREIGN})
+        raised = {"commissioned_capacity": 120, "note": FOREIGN}
+        assert other.post("/v1.1/groups/g1/raises", json=raised).status_code == 200
 
     done = subprocess.run(
         [
@@ -618,7 +710,7 @@ def test_schemathesis_finds_nothing(described, tmp_path):
             f"--header=Authorization: Bearer {key}",
             "--checks=not_a_server_error,status_code_conformance,content_type_conformance,"
             "response_schema_conformance,response_headers_conformance,negative_data_rejection,"
-            "unsupported_method",
+            "unsupported_method,nothing_of_others,no_group_gives_more_than_it_may",
             # A stream has no end; the long prefix is the same operations.
             "--exclude-path-regex=stream|load_management",
             "--phases=examples,coverage,fuzzing",
@@ -630,6 +722,11 @@ def test_schemathesis_finds_nothing(described, tmp_path):
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        env={
+            **os.environ,
+            "SCHEMATHESIS_HOOKS": "schemathesis_checks",
+            "PYTHONPATH": str(Path(__file__).parent),
+        },
     )
 
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]

@@ -3,15 +3,18 @@
 import itertools
 import json
 import threading
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from servers import Postgres, Serving, new_key, postgres_programs
+from servers import Postgres, Serving, new_key, opened, postgres_programs, service_of
 
-from wattfill.server.api import OPERATIONS, PREFIXES
+from wattfill.server import keys
+from wattfill.server.api import OPERATIONS, PREFIXES, STREAM
 from wattfill.server.keys import SCOPES
+from wattfill.server.openapi import SCHEMAS
 
 NUMBERS = itertools.count()
 LONG, SHORT = PREFIXES
@@ -45,7 +48,7 @@ def server(request, tmp_path_factory) -> Iterator[Serving]:
     else:
         url = str(tmp_path_factory.mktemp("server") / "site.db")
     # Vehicles follow at once, so that what a station confirms is free at once.
-    serving = Serving(url, WATTFILL_LAG="0")
+    serving = Serving(url, "--log-level", "debug", WATTFILL_LAG="0")
     yield serving
     serving.close()
     if postgres is not None:
@@ -356,6 +359,25 @@ def test_a_large_body_is_refused_before_it_is_read(client):
     assert refusal(chunked) == refusal(told)
 
 
+def test_no_station_has_more_connectors_than_it_may(client):
+    client.post(f"{SHORT}/groups", json=GROUP)
+    plugs = [{"id": str(n), "maximum_capacity": 22} for n in range(65)]
+    body = {"chargestation": "CS-1", "connectors": plugs}
+    million = b'{"chargestation":"CS-1","connectors":[' + b'{"id":"1"},' * 10**6 + b"{}]}"
+    headers = {"Content-Type": "application/json"}
+    path = f"{SHORT}/groups/g1/chargestations"
+
+    some = client.post(path, json=body)
+    many = client.post(path, content=million, headers=headers)
+
+    assert refusal(some) == (
+        422,
+        "connectors must be a list of 1 to 64 objects, got 65 items",
+        ["connectors"],
+    )
+    assert many.status_code == 413
+
+
 def test_an_encoded_body_and_another_media_type_are_refused(client):
     gzip = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     text = {"Content-Type": "text/plain"}
@@ -384,9 +406,17 @@ def test_other_methods_and_paths_are_refused_in_the_same_envelope(client):
 
 
 def test_without_a_valid_key_every_answer_is_the_same(server):
-    key = new_key(server.database, "keys")
+    key, revoked = (new_key(server.database, "keys") for _ in range(2))
     other = key.replace("_live_", "_test_")
-    bodies = set()
+    unknown = keys.make()
+    # Of a key that is there, with the secret of none, and checksums that fit.
+    wrong = f"wf_live_{key.split('_')[2]}_{unknown.text.split('_')[3]}"
+    wrong = f"{wrong}_{zlib.crc32(wrong.encode()):08x}"
+    database = opened(server.database)
+    with database.transaction():
+        service_of(database).revoke_key(revoked.split("_")[2])
+    database.close()
+    answers = set()
 
     for header in (
         "",
@@ -395,12 +425,17 @@ def test_without_a_valid_key_every_answer_is_the_same(server):
         f"Bearer {other}",
         f"Basic {key}",
         "Bearer wf_live_x_y_z",
+        f"Bearer {unknown.text}",
+        f"Bearer {wrong}",
+        f"Bearer {revoked}",
     ):
         answer = httpx.get(f"{server.url}{SHORT}/groups", headers={"Authorization": header})
-        bodies.add((answer.status_code, answer.text, answer.headers["WWW-Authenticate"]))
+        headers = [(n, v) for n, v in answer.headers.items() if n not in ("x-request-id", "date")]
+        answers.add((answer.status_code, answer.text, tuple(headers)))
 
-    assert len(bodies) == 1
-    assert bodies.pop()[0] == 401
+    assert keys.split(wrong) is not None
+    assert len(answers) == 1
+    assert answers.pop()[0] == 401
 
 
 @pytest.mark.parametrize("scope", SCOPES)
@@ -431,7 +466,160 @@ def test_only_who_commissions_raises_what_a_group_may_draw(server, organisation,
     )
 
 
-def test_what_is_anothers_is_answered_like_what_is_not_there(server, site):
+def test_an_id_of_another_organisation_in_a_body_is_as_one_that_is_not_there(server, site):
+    with server.client(new_key(server.database, f"foreign-{next(NUMBERS)}")) as other:
+        other.post(f"{SHORT}/groups", json=GROUP | {"id": "own"})
+        answers = []
+        for group, station in (("g1", "CS-1"), ("g9", "CS-9")):
+            body = {"chargestation": station, "connector": "1"}
+            both = [
+                other.post(f"{SHORT}/groups", json=GROUP | {"id": "new", "parent": group}),
+                other.patch(f"{SHORT}/groups/own", json={"parent": group}),
+                other.post(f"{SHORT}/sessions", json=body),
+                other.get(f"{SHORT}/sessions", params={"group": group}),
+            ]
+            answers.append(
+                [(a.status_code, a.text.replace(group, "G").replace(station, "S")) for a in both]
+            )
+        added = other.post(f"{SHORT}/groups/own/chargestations", json=STATION)
+
+    assert answers[0] == answers[1]
+    assert [status for status, _ in answers[0]] == [422, 422, 404, 404]
+    # Each organisation has ids of its own.
+    assert added.status_code == 200
+
+
+def test_what_is_only_answered_cannot_be_set(site):
+    answered = set(SCHEMAS["Group"]["properties"])
+    taken = {o.name: set(o.model.by_name) for o in OPERATIONS if o.model is not None}
+    names = answered - taken["create_group"] - taken["update_group"]
+    for name in [*names, "organisation", "root", "committed", "key_id"]:
+        created = site.post(f"{SHORT}/groups", json=GROUP | {"id": "new", name: 1})
+        changed = site.patch(f"{SHORT}/groups/g1", json={name: 1})
+        for answer in (created, changed):
+            assert (answer.status_code, refusal(answer)[2]) == (422, [name])
+
+    assert {"_id", "version", "raise", "allocation", "created_at"} <= names
+
+
+def test_streams_and_metrics_have_scopes_of_their_own(server, organisation, site):
+    statuses = {}
+    for scope in SCOPES:
+        with server.client(new_key(server.database, organisation, scope)) as client:
+            stream = client.head(f"{SHORT}/groups/g1/stream").status_code
+            statuses[scope] = stream, client.get("/metrics").status_code
+
+    assert statuses == {
+        "read": (200, 403),
+        "operate": (403, 403),
+        "configure": (403, 403),
+        "commission": (403, 403),
+        "monitor": (403, 200),
+    }
+
+
+def test_what_is_streamed_to_be_sent_is_not_for_who_only_looks(server, organisation, site):
+    site.post(f"{SHORT}/groups", json={"id": "yard", "name": "Yard", "maximum_capacity": 22})
+    site.patch(f"{SHORT}/groups/yard", json={"dispatch": True})
+    answers = []
+    for scopes in ("read", "read operate"):
+        with server.client(new_key(server.database, organisation, scopes)) as client:
+            answers.append(client.head(f"{SHORT}/groups/yard/stream").status_code)
+
+    assert answers == [403, 200]
+
+
+@pytest.fixture
+def second(server, organisation) -> Iterator[httpx.Client]:
+    """Return a client of another person of the same organisation."""
+    with server.client(new_key(server.database, organisation, name="second")) as client:
+        yield client
+
+
+def ask(client: httpx.Client, wanted: float = 120, **headers: str) -> httpx.Response:
+    body = {"commissioned_capacity": wanted, "note": "new fuse"}
+    return client.post(f"{LONG}/groups/g1/raises", json=body, headers=headers)
+
+
+def test_more_is_commissioned_by_two_persons(site, second):
+    asked = ask(site).json()["result"]
+    path = f"{LONG}/raises/{asked['_id']}"
+    meanwhile = [
+        c.patch(f"{LONG}/groups/g1", json={"maximum_capacity": 120}) for c in (site, second)
+    ]
+    alone = site.post(f"{path}/approve")
+    listed = second.get(f"{LONG}/raises", params={"state": "pending", "group": "g1"})
+    shown = second.get(f"{LONG}/groups/g1").json()["result"]
+    done = second.post(f"{path}/approve").json()["result"]
+    again = second.post(f"{path}/approve")
+    changed = site.patch(f"{LONG}/groups/g1", json={"maximum_capacity": 120})
+
+    assert [answer.status_code for answer in meanwhile] == [409, 409]
+    assert alone.status_code == 403
+    assert listed.json()["result"] == [asked]
+    assert (shown["raise"], shown["commissioned_capacity"]) == (asked, 100)
+    assert done == site.get(path).json()["result"]
+    assert done | {"state": "pending", "decided_by": None, "decided_at": None} == asked
+    assert refusal(again)[:2] == (
+        409,
+        f"raise {asked['_id']!r} must still wait, and it is approved",
+    )
+    assert changed.json()["result"]["commissioned_capacity"] == 120
+    actions = [(c["action"], c["key"]) for c in site.get(f"{LONG}/changes").json()["result"][:3]]
+    assert actions == [
+        ("change group", asked["asked_by"]),
+        ("approve raise", done["decided_by"]),
+        ("request raise", asked["asked_by"]),
+    ]
+
+
+def test_what_was_asked_is_declined_or_withdrawn(site, second):
+    first = ask(site).json()["result"]["_id"]
+    taken = ask(second, 130)
+    declined = second.post(f"{LONG}/raises/{first}/decline").json()["result"]
+    other = ask(second, 130).json()["result"]["_id"]
+    withdrawn = second.post(f"{LONG}/raises/{other}/decline").json()["result"]
+
+    assert taken.status_code == 409
+    assert (declined["state"], withdrawn["state"]) == ("declined", "withdrawn")
+    assert site.get(f"{LONG}/groups/g1").json()["result"]["commissioned_capacity"] == 100
+
+
+def test_a_raise_that_is_sent_again_is_asked_for_and_approved_once(site, second):
+    key = {"Idempotency-Key": "raise"}
+    answers = [ask(site, **key) for _ in range(2)]
+    path = f"{LONG}/raises/{answers[0].json()['result']['_id']}/approve"
+    approvals = [second.post(path, headers={"Idempotency-Key": "approve"}) for _ in range(2)]
+
+    for first, replayed in (answers, approvals):
+        assert first.status_code == 200
+        assert first.text == replayed.text
+        assert replayed.headers["Idempotent-Replayed"] == "true"
+    assert len(site.get(f"{LONG}/raises").json()["result"]) == 1
+
+
+def test_two_who_approve_at_once_approve_once(server, organisation, site, second):
+    asked = ask(site).json()["result"]
+    third = server.client(new_key(server.database, organisation, name="third"))
+    with third, ThreadPoolExecutor(2) as pool:
+        approve = f"{LONG}/raises/{asked['_id']}/approve"
+        statuses = sorted(
+            answer.status_code for answer in pool.map(lambda c: c.post(approve), (second, third))
+        )
+
+    assert statuses == [200, 409]
+
+
+def test_one_person_alone_commissions_at_once(site):
+    asked = ask(site).json()["result"]
+    changed = site.patch(f"{LONG}/groups/g1", json={"maximum_capacity": 150}).json()["result"]
+
+    assert (asked["state"], asked["decided_by"]) == ("approved", asked["asked_by"])
+    assert changed["commissioned_capacity"] == 150
+
+
+def test_what_is_anothers_is_answered_like_what_is_not_there(server, site, second):
+    asked = ask(site).json()["result"]["_id"]
     with server.client(new_key(server.database, f"foreign-{next(NUMBERS)}")) as other:
         for operation in OPERATIONS:
             if "{" not in operation.path:
@@ -442,17 +630,25 @@ def test_what_is_anothers_is_answered_like_what_is_not_there(server, site):
                 body.pop("id", None)
                 body = {name: value for name, value in body.items() if value is not None}
             answers = []
-            for ids in (("g1", "CS-1", "1"), ("g9", "CS-9", "9")):
+            for ids in (("g1", "CS-1", "1", asked), ("g9", "CS-9", "9", "99")):
                 path = operation.path
-                for name, id in zip(("group", "chargestation", "connector"), ids, strict=True):
+                names = ("group", "chargestation", "connector", "raise")
+                for name, id in zip(names, ids, strict=True):
                     path = path.replace(f"{{{name}}}", id)
                 answer = other.request(operation.method, f"{SHORT}{path}", json=body)
                 text = answer.text.replace(ids[0], "G").replace(ids[1], "S")
+                text = text.replace(f"'{ids[3]}'", "R")
                 answers.append((operation.name, answer.status_code, text))
             assert answers[0] == answers[1]
             assert answers[0][1] == 404
-        assert other.get(f"{SHORT}/groups").json()["result"] == []
+        streams = [other.get(f"{SHORT}{STREAM.format(group=id)}") for id in ("g1", "g9")]
+        assert [answer.status_code for answer in streams] == [404, 404]
+        assert streams[0].text.replace("g1", "G") == streams[1].text.replace("g9", "G")
+        for path in ("groups", "raises", "sessions", "changes"):
+            assert other.get(f"{SHORT}/{path}").json()["result"] == []
+        assert other.get(f"{SHORT}/raises", params={"group": "g1"}).status_code == 404
 
+    assert site.get(f"{SHORT}/raises/{asked}").json()["result"]["state"] == "pending"
     assert site.get(f"{SHORT}/groups").json()["page"]["total"] == 1
 
 
@@ -555,6 +751,26 @@ def test_a_stream_tells_what_holds_and_what_changes(site):
     assert last == {"_id": "g1"}
 
 
+def test_a_stream_tells_what_is_configured_and_commissioned(site, second):
+    stream = Stream(site, "g1")
+    stream.next("allocation")
+    asked = ask(site).json()["result"]
+    told = [stream.next("configuration")]
+    second.post(f"{LONG}/raises/{asked['_id']}/approve")
+    told.append(stream.next("configuration"))
+    site.patch(f"{LONG}/groups/g1", json={"buffer": 0.5})
+    told.append(stream.next("configuration"))
+    stream.close()
+
+    groups = [event["groups"][0] for event in told]
+    assert {event["_id"] for event in told} == {"g1"}
+    assert [group["raise"] for group in groups] == [asked, None, None]
+    assert [group["commissioned_capacity"] for group in groups] == [100, 120, 120]
+    assert [group["buffer"] for group in groups] == [0.1, 0.1, 0.5]
+    shown = site.get(f"{LONG}/groups/g1").json()["result"]
+    assert groups[-1] == {name: shown[name] for name in groups[-1]}
+
+
 def test_a_dispatched_group_raises_only_what_is_confirmed_to_be_free(client):
     client.post(f"{SHORT}/groups", json={"id": "yard", "name": "Yard", "maximum_capacity": 22})
     for station in ("CS-1", "CS-2"):
@@ -594,6 +810,33 @@ def test_a_dispatched_group_raises_only_what_is_confirmed_to_be_free(client):
     assert told(lowered) == [("CS-1", 11, "decrease")]
     assert waiting[0].startswith("CS-2 1 waits to go from 0 to 11 kW")
     assert told(given) == [("CS-2", 11, "increase")]
+
+
+def test_what_a_station_measures_raises_nothing(client):
+    client.post(f"{SHORT}/groups", json={"id": "yard", "name": "Yard", "maximum_capacity": 22})
+    plugs = [{"id": id, "maximum_capacity": 22, "fallback": 0} for id in "12"]
+    body = {"chargestation": "CS-1", "connectors": plugs}
+    client.post(f"{SHORT}/groups/yard/chargestations", json=body)
+    client.patch(f"{SHORT}/groups/yard", json={"dispatch": True})
+    stream = Stream(client, "yard")
+    stream.next("commands")
+    path = f"{SHORT}/groups/yard/confirmations"
+
+    def committed() -> list[float]:
+        allocation = client.get(f"{SHORT}/groups/yard/allocation").json()["result"]
+        return [plug["committed"] for plug in allocation["connectors"]]
+
+    def measure(power: object) -> int:
+        report = {"chargestation": "CS-1", "connector": "1", "kind": "meter", "power": power}
+        return client.post(path, json={"confirmations": [report]}).status_code
+
+    before = committed()
+    statuses = [measure(power) for power in (0.0, 21.9, 1e6, 1e9, -1.0, 1e300, "7", None)]
+    after = committed()
+    stream.close()
+
+    assert statuses == [200, 200, 200, 200, 422, 422, 422, 422]
+    assert all(now <= then for now, then in zip(after, before, strict=True))
 
 
 def test_a_group_whose_fallbacks_do_not_fit_is_not_dispatched(site):
@@ -644,14 +887,22 @@ def test_every_answer_has_the_headers_that_browsers_heed(server):
     headers = httpx.get(f"{server.url}/healthz").headers
 
     assert headers["X-Content-Type-Options"] == "nosniff"
+    # No page of another host may read an answer.
+    asked = {"Origin": "http://evil.example", "Access-Control-Request-Method": "GET"}
+    for method in ("OPTIONS", "GET"):
+        answer = httpx.request(method, f"{server.url}{SHORT}/groups", headers=asked)
+        assert not [name for name in answer.headers if name.startswith("access-control-")]
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert "server" not in headers
 
 
 def test_no_key_is_in_the_log(server, site):
-    keys = [site.headers["Authorization"].removeprefix("Bearer ")]
-    secret = keys[0].split("_")[3]
+    key = site.headers["Authorization"].removeprefix("Bearer ")
+    site.get(f"{SHORT}/groups", params={"location": key, "key": key})
+    site.get(f"/{key}")
+    secret = key.split("_")[3]
 
+    assert '"route": "/v1.1/groups"' in server.log()
     assert secret not in server.log()
 
 

@@ -360,6 +360,12 @@ def _add_server_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         default=None,
         help="a proxy in front speaks TLS: plain HTTP may be served beyond loopback",
     )
+    serve.add_argument(
+        "--two-person",
+        metavar="WHEN",
+        help="raising what is commissioned takes two persons: always, never, or where an "
+        "organisation has two who could (auto)",
+    )
     serve.add_argument("--log-level", help="debug, info, warning or error (info)")
     serve.set_defaults(run=_server("serve"))
     migrate = commands.add_parser(
@@ -370,10 +376,12 @@ def _add_server_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
         "doctor", help="what is wrong with a set-up of the server", parents=[set_up, address]
     )
     doctor.set_defaults(run=_server("doctor"))
-    keys = commands.add_parser("keys", help="keys of the server: create, list, revoke")
+    keys = commands.add_parser("keys", help="keys of the server: create, list, rotate, revoke")
     actions = keys.add_subparsers(title="actions", metavar="ACTION", required=True)
     create = actions.add_parser("create", help="make a key; it is shown once", parents=[set_up])
-    create.add_argument("--name", required=True, help="for people")
+    create.add_argument(
+        "--name", required=True, help="whose it is: keys of one name are one person's"
+    )
     create.add_argument("--organisation", default="default", help="whose key it is (default)")
     create.add_argument("--days", type=_seconds, metavar="N", help="until it expires (never)")
     scopes = create.add_mutually_exclusive_group()
@@ -389,6 +397,14 @@ def _add_server_commands(commands: argparse._SubParsersAction[argparse.ArgumentP
     show.add_argument("--organisation", help="of this organisation alone")
     show.add_argument("--json", action="store_true", help="print JSON for machines")
     show.set_defaults(run=_server("keys_list"))
+    rotate = actions.add_parser(
+        "rotate",
+        help="make a key of the same name and scopes; the old one is good until it is revoked",
+        parents=[set_up],
+    )
+    rotate.add_argument("id", help="of the old key, as list shows it")
+    rotate.add_argument("--days", type=_seconds, metavar="N", help="until it expires (never)")
+    rotate.set_defaults(run=_server("keys_rotate"))
     revoke = actions.add_parser("revoke", help="let a key open nothing more", parents=[set_up])
     revoke.add_argument("id", help="of the key, as list shows it")
     revoke.set_defaults(run=_server("keys_revoke"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wattfill.server import models
+from wattfill.server.commissioning import STATES
 from wattfill.server.engine import Kind
 from wattfill.server.fields import Field, Model, take_id
 from wattfill.server.refusal import Fault, Refusal
@@ -258,6 +259,66 @@ OPERATIONS = (
         ),
         "Noted",
         models.REPORTS,
+    ),
+    Operation(
+        "POST",
+        "/groups/{group}/raises",
+        "commission",
+        "write",
+        "ask_for_raise",
+        "Ask for more to be commissioned for a group. It waits until another person approves it; "
+        "where it does not need two it is at once.",
+        lambda service, caller, call: Reply(
+            service.ask_for_raise(caller, call.path["group"], call.body)
+        ),
+        "Raise",
+        models.NEW_RAISE,
+    ),
+    Operation(
+        "GET",
+        "/raises",
+        "read",
+        "read",
+        "list_raises",
+        "What was asked to be commissioned, the latest first.",
+        lambda service, caller, call: Reply(service.list_raises(caller, **call.query)),
+        "Raise[]",
+        query=(
+            Field("group", "id", "Only those of this group."),
+            Field("state", "choice", "Only those in this state.", choices=STATES),
+            Field("before", "whole", "Only raises with ids below this one.", most=2.0**53),
+            _LIMIT,
+        ),
+    ),
+    Operation(
+        "GET",
+        "/raises/{raise}",
+        "read",
+        "read",
+        "get_raise",
+        "What somebody asked to be commissioned, and what became of it.",
+        lambda service, caller, call: Reply(service.get_raise(caller, call.path["raise"])),
+        "Raise",
+    ),
+    Operation(
+        "POST",
+        "/raises/{raise}/approve",
+        "commission",
+        "write",
+        "approve_raise",
+        "Approve what another person asked for: it is commissioned from then on.",
+        lambda service, caller, call: Reply(service.approve_raise(caller, call.path["raise"])),
+        "Raise",
+    ),
+    Operation(
+        "POST",
+        "/raises/{raise}/decline",
+        "commission",
+        "write",
+        "decline_raise",
+        "Decline what another person asked for, or withdraw what you asked for yourself.",
+        lambda service, caller, call: Reply(service.decline_raise(caller, call.path["raise"])),
+        "Raise",
     ),
     Operation(
         "GET",

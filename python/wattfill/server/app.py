@@ -90,6 +90,7 @@ def create(
             connect(settings.database, settings.patience),
             patience=settings.patience,
             manner=Manner(settings.lease or None, settings.skew, settings.lag),
+            two_person=settings.two_person,
         )
     server = _Server(settings, engine)
 

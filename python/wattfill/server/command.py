@@ -23,6 +23,7 @@ from wattfill.server.database import Database, Sqlite, connect
 from wattfill.server.dispatching import Manner
 from wattfill.server.fields import ID, ID_RULE
 from wattfill.server.migrations import STEPS, migrate, version
+from wattfill.server.protocol import BoundedProtocol
 from wattfill.server.service import Service
 from wattfill.server.settings import Settings
 from wattfill.server.store import Store, verify_log
@@ -110,9 +111,9 @@ def _uvicorn(found: Settings) -> dict[str, Any]:
         "ssl_certfile": found.tls_certificate or None,
         "ssl_keyfile": found.tls_key or None,
         "timeout_graceful_shutdown": 10,
-        "timeout_keep_alive": 30,
+        "http": BoundedProtocol,
+        "timeout_keep_alive": found.idle_timeout,
         "limit_concurrency": 2000,
-        "h11_max_incomplete_event_size": 65536,
     }
 
 
@@ -132,6 +133,20 @@ def keys_create(options: argparse.Namespace) -> tuple[str, int]:
             key = service.create_key(organisation, options.name, scopes, expires_at)
     finally:
         database.close()
+    return f"{key.text}\n", 0
+
+
+def keys_rotate(options: argparse.Namespace) -> tuple[str, int]:
+    """Make the key that takes another one's place, and show it once."""
+    expires_at = None if options.days is None else time.time() + options.days * 86400.0
+    database = _opened(options)
+    try:
+        with database.transaction():
+            key = _service(database).rotate_key(options.id, expires_at)
+    finally:
+        database.close()
+    if key is None:
+        raise InputError(f"id must be that of a key that is valid, got {options.id!r}")
     return f"{key.text}\n", 0
 
 

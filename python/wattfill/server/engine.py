@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 from wattfill.errors import JournalError
+from wattfill.server import commissioning
 from wattfill.server.clock import Clock
 from wattfill.server.database import Busy, Database, DatabaseError, NoSpace, Unreachable
 from wattfill.server.dispatching import Manner, take_up
@@ -59,6 +60,8 @@ class Follower:
     """Whether it only looks: it is told no commands, and nothing counts as sent by it."""
     shown: Any = None
     """The allocation as it was told last."""
+    versions: dict[str, int] | None = None
+    """Of its groups, when it was told last."""
 
     def tell(self, kind: str, data: Any) -> None:
         """Put an event into the queue; whoever is too slow is let go, and begins anew."""
@@ -87,6 +90,8 @@ class Engine:
         Seconds for which a database that cannot be reached, or is locked, is waited for.
     manner : Manner
         How stations take their commands.
+    two_person : str
+        Whether raising what is commissioned needs two persons: one of `commissioning.MODES`.
 
     """
 
@@ -97,11 +102,12 @@ class Engine:
         clock: Clock | None = None,
         patience: float = 5.0,
         manner: Manner | None = None,
+        two_person: str = "auto",
     ) -> None:
         self.clock = clock or Clock()
         self.database = database
         self.store = Store(database, self.clock)
-        self.service = Service(self.store, self.clock, manner or Manner())
+        self.service = Service(self.store, self.clock, manner or Manner(), two_person)
         self.patience = patience
         self.followers: set[Follower] = set()
         self.leads = False
@@ -211,6 +217,15 @@ class Engine:
             self.service.flush_used()
         except DatabaseError as error:
             log.warning("last use of keys not noted", extra={"reason": str(error)})
+
+    def _expire_raises(self) -> None:
+        try:
+            is_due = bool(commissioning.overdue(self.database, self.clock.now()))
+        except DatabaseError as error:
+            log.warning("raises not looked at", extra={"reason": str(error)})
+            return
+        if is_due:
+            self._do([Job("write", lambda service: service.expire_raises())])
 
     def _wait_for_jobs(self) -> list[Job[Any]] | None:
         """Return what may be done together, nothing if something else is due; None to stop."""
@@ -429,6 +444,16 @@ class Engine:
                 if follower.shown is None or _differs(shown, follower.shown):
                     follower.shown = shown
                     follower.tell("allocation", shown)
+                self._tell_settings(organisation, follower)
+
+    def _tell_settings(self, organisation: Organisation, follower: Follower) -> None:
+        """Tell a follower which groups have other settings, or hold something else, than before."""
+        before = follower.versions
+        follower.versions = now = self.service.versions(organisation, follower.group)
+        news = [] if before is None else [id for id in now if now[id] != before.get(id)]
+        if news:
+            told = self.service.configuration(organisation, sorted(news))
+            follower.tell("configuration", {"_id": follower.group, **told})
 
     def _look_round(self) -> None:
         """Do what is due by the clock."""
@@ -445,6 +470,7 @@ class Engine:
         if now >= self._next_flush:
             self._next_flush = now + LAST_USED_STEP
             self._flush_used()
+            self._expire_raises()
         for tenant in {follower.tenant for follower in self.followers}:
             try:
                 organisation = self.store.organisation(tenant)

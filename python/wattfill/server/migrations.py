@@ -130,6 +130,31 @@ STEPS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX wf_panel_session_by_time ON wf_panel_session (expires_at)",
     ),
+    (
+        # What one person asked to be commissioned, and another one approves.
+        """CREATE TABLE wf_raise (
+            organisation TEXT NOT NULL,
+            revision BIGINT NOT NULL,
+            group_id TEXT NOT NULL,
+            commissioned DOUBLE PRECISION NOT NULL,
+            commissioned_before DOUBLE PRECISION NOT NULL,
+            note TEXT NOT NULL,
+            state TEXT NOT NULL,
+            asked_by TEXT NOT NULL,
+            asked_name TEXT NOT NULL,
+            asked_at DOUBLE PRECISION NOT NULL,
+            expires_at DOUBLE PRECISION NOT NULL,
+            decided_by TEXT,
+            decided_at DOUBLE PRECISION,
+            PRIMARY KEY (organisation, revision),
+            FOREIGN KEY (organisation, group_id) REFERENCES wf_group (organisation, id)
+                ON DELETE CASCADE,
+            CHECK (commissioned > commissioned_before)
+        )""",
+        "CREATE INDEX wf_raise_by_group ON wf_raise (organisation, group_id)",
+        "CREATE UNIQUE INDEX wf_raise_pending ON wf_raise (organisation, group_id) "
+        "WHERE state = 'pending'",
+    ),
 )
 
 

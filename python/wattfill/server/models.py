@@ -20,6 +20,12 @@ _GROUP_FIELDS = (
     Field("notes", "text", "For people.", "", most=MOST_TEXT, default=""),
     Field("maximum_capacity", "number", "kW: the grid constraint.", 100, True),
     Field(
+        "commissioned_capacity",
+        "number",
+        "kW: the most that maximum_capacity may be set to, by default what that is at first. Only "
+        "a key with the scope commission changes it; more may have to be approved, see raises.",
+    ),
+    Field(
         "minimum_connector_capacity",
         "number",
         "kW: what it takes to sustain a session at any connector of the group.",
@@ -81,6 +87,20 @@ CHANGED_GROUP = Model(
             "not fit.",
             None,
         ),
+    ),
+)
+
+NEW_RAISE = Model(
+    "NewRaise",
+    (
+        Field(
+            "commissioned_capacity",
+            "number",
+            "kW: what is to be commissioned, more than there is.",
+            120,
+            True,
+        ),
+        Field("note", "text", "Why, for who approves it.", "New fuse", most=1000, default=""),
     ),
 )
 

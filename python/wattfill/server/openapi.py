@@ -7,6 +7,7 @@ from typing import Any
 from wattfill import __version__
 from wattfill.reason import Reason
 from wattfill.server.api import OPERATIONS, PREFIXES, STREAM, Operation
+from wattfill.server.commissioning import STATES
 from wattfill.server.fields import ID
 
 _ID = {"type": "string", "pattern": f"^{ID.pattern}$"}
@@ -64,11 +65,28 @@ SCHEMAS: dict[str, Any] = {
             "rotation": _NUMBER,
             "dispatch": _FLAG,
             "commissioned_capacity": _NUMBER,
+            "raise": _or_null(_ref("Raise")),
             "version": _WHOLE,
             "created_at": _NUMBER,
             "updated_at": _NUMBER,
             "chargestations": _list("Chargestation"),
             "allocation": _object(_OUTCOME),
+        }
+    ),
+    "Raise": _object(
+        {
+            "_id": _ID,
+            "group": _ID,
+            "commissioned_capacity": _NUMBER,
+            "commissioned_before": _NUMBER,
+            "note": _TEXT,
+            "state": {"type": "string", "enum": list(STATES)},
+            "asked_by": _TEXT,
+            "asked_by_name": _TEXT,
+            "asked_at": _NUMBER,
+            "expires_at": _NUMBER,
+            "decided_by": _or_null(_TEXT),
+            "decided_at": _or_null(_NUMBER),
         }
     ),
     "Chargestation": _object(
@@ -306,7 +324,9 @@ def _describe_stream(prefix: str) -> dict[str, Any]:
         "summary": "Follow a group by server-sent events.",
         "description": "`allocation`: as get_allocation, at first and whenever it changes. "
         "`commands`: limits that may be sent to stations now, in this order, where the tree is "
-        "dispatched. `deleted`: the group is gone. Needs the scope read, and operate where the "
+        "dispatched. `configuration`: the settings of each group, it or below it, whose version "
+        "changes, with what is commissioned and which raise waits. "
+        "`deleted`: the group is gone. Needs the scope read, and operate where the "
         "tree is dispatched.",
         "parameters": [{"name": "group", "in": "path", "required": True, "schema": _ID}],
         "responses": {

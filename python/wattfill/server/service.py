@@ -10,9 +10,9 @@ import json
 import math
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wattfill._records import count
@@ -28,8 +28,9 @@ from wattfill.registry import (
     Session,
 )
 from wattfill.report import REASONS, decimal
-from wattfill.server import keys
+from wattfill.server import commissioning, keys
 from wattfill.server.clock import Clock
+from wattfill.server.commissioning import Raise, person_of
 from wattfill.server.dispatching import Manner, command_record, forget_journal, refuse_unfit
 from wattfill.server.models import NAMES
 from wattfill.server.refusal import Fault, Refusal, not_found, refuse_field, unavailable
@@ -38,7 +39,7 @@ from wattfill.server.store import GroupMeta, Organisation, Store, Tree, connecto
 RESERVED_IDS = ("chargestations",)
 """What a group cannot be called, as a path of the API has it in the same place."""
 SORTS = ("name", "id", "created_at", "updated_at", "maximum_capacity")
-MOST_STATIONS = 2000
+MOST_GROUPS, MOST_STATIONS = 2000, 2000
 """In one tree, so that one request cannot take the server for long."""
 LAST_USED_STEP = 60.0
 ANSWERS_KEPT = 86400.0
@@ -62,10 +63,13 @@ class Caller:
 class Service:
     """Groups, charge stations, sessions and keys, as the API and the panel see them."""
 
-    def __init__(self, store: Store, clock: Clock, manner: Manner) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, manner: Manner, two_person: str = "auto"
+    ) -> None:
         self.store = store
         self.clock = clock
         self.manner = manner
+        self.two_person = two_person
         self._used: dict[str, float] = {}
         self.spoken_of: dict[str, set[str]] = {}
         """Roots of trees of which something became known, by organisation."""
@@ -147,6 +151,15 @@ class Service:
             expires_at=expires_at,
         )
         return key
+
+    def rotate_key(self, id: str, expires_at: float | None = None) -> keys.NewKey | None:
+        """Make a key like one that is valid, of the same name and so the same person's."""
+        now = self.clock.now()
+        for key in self.list_keys():
+            is_over = key["expires_at"] is not None and key["expires_at"] <= now
+            if key["id"] == id and key["revoked_at"] is None and not is_over:
+                return self.create_key(key["organisation"], key["name"], key["scopes"], expires_at)
+        return None
 
     def list_keys(self, organisation: str | None = None) -> list[dict[str, Any]]:
         """Return what is known of keys, without the keys."""
@@ -280,16 +293,20 @@ class Service:
             tree = Tree(id, Registry(), {})
         else:
             tree = self._parent_tree(organisation, parent)
-        self.store.touch(organisation, tree.root)
+            _refuse_more(tree, n_groups=1)
         arguments = _as_arguments(fields) | {"id": id}
+        commissioned = arguments.pop("commissioned_capacity", arguments["maximum_capacity"])
+        _refuse_above(arguments["maximum_capacity"], commissioned)
+        self.store.touch(organisation, tree.root)
         with _refusing():
             group = tree.registry.create_group(**arguments)
         now = self.clock.now()
-        meta = tree.meta[id] = GroupMeta(False, group.maximum_capacity, 1, now, now)
+        meta = tree.meta[id] = GroupMeta(False, commissioned, 1, now, now)
         organisation.trees[tree.root] = tree
         organisation.group_root[id] = tree.root
         self._insert_group(organisation, tree, group, meta)
-        self._finish(organisation, caller, "create group", id, _group_record(group), tree.root)
+        detail = _group_record(group) | {"commissioned_capacity": commissioned}
+        self._finish(organisation, caller, "create group", id, detail, tree.root)
         return self._show_group(organisation, tree, id)
 
     def update_group(
@@ -306,21 +323,8 @@ class Service:
         _refuse_version(meta, if_version)
         changes = _as_arguments(fields)
         dispatch = changes.pop("dispatch", None)
-        capacity = changes.get("maximum_capacity", 0.0)
-        if capacity > meta.commissioned:
-            if "commission" not in caller.scopes:
-                raise Refusal(
-                    403,
-                    f"maximum_capacity must be at most {decimal(meta.commissioned)} kW, as was "
-                    f"commissioned, without the scope commission, got {capacity!r}",
-                    [Fault("maximum_capacity", "is above what was commissioned")],
-                )
-            meta_commissioned = capacity
-        else:
-            # Whoever may set the ceiling lowers it by what they set.
-            lowers = "maximum_capacity" in changes and "commission" in caller.scopes
-            meta_commissioned = capacity if lowers else meta.commissioned
         old = tree.registry.group(group_id)
+        commissioned = self._commissioned(caller, old, meta, changes)
         if "parent" in changes and changes["parent"] == old.parent:
             del changes["parent"]
         if dispatch is not None and old.parent is not None:
@@ -340,6 +344,10 @@ class Service:
                 raise refuse_field(
                     409, "parent", "must stay what it is while one of the groups is dispatched"
                 )
+            if parent is not None:
+                below = _groups_below(tree, group_id)
+                n_stations = sum(s.group in below for s in tree.registry.charge_stations())
+                _refuse_more(self._parent_tree(organisation, parent), len(below), n_stations)
         with self._undoing(organisation, tree), _refusing():
             group = tree.registry.update_group(group_id, **changes)
             if "parent" in changes and tree.is_dispatched and tree.dispatcher is None:
@@ -351,7 +359,9 @@ class Service:
         elif dispatch is False and meta.dispatch:
             forget_journal(self.store.database, organisation.id, tree.root)
             self.store.undo_memory(organisation, tree.root)
-        meta.commissioned = meta_commissioned
+        detail = dict(fields)
+        if commissioned != meta.commissioned:
+            meta.commissioned = detail["commissioned_capacity"] = commissioned
         meta.dispatch = meta.dispatch if dispatch is None else dispatch
         self._bump(meta)
         self.store.database.run(
@@ -368,9 +378,37 @@ class Service:
         root = tree.root
         if moves:
             root = self._move(organisation, tree, group_id, parent)
-        self._finish(organisation, caller, "change group", group_id, dict(fields), root)
+        self._finish(organisation, caller, "change group", group_id, detail, root)
         organisation = self._organisation(caller)
         return self._show_group(organisation, self._tree_of(organisation, group_id), group_id)
+
+    def _commissioned(
+        self, caller: Caller, old: Group, meta: GroupMeta, changes: dict[str, Any]
+    ) -> float:
+        """Return what is commissioned once these changes are made, or refuse them.
+
+        What the registry does not know of is taken out of them.
+        """
+        capacity = changes.get("maximum_capacity", old.maximum_capacity)
+        named = changes.pop("commissioned_capacity", None)
+        if named is not None and named != meta.commissioned:
+            caller.refuse_without("commission")
+        wanted: float = max(capacity, meta.commissioned) if named is None else named
+        if wanted > meta.commissioned:
+            place = "maximum_capacity" if named is None else "commissioned_capacity"
+            rule = f"must be at most {decimal(meta.commissioned)} kW, as was commissioned"
+            if "commission" not in caller.scopes:
+                raise refuse_field(
+                    403, place, f"{rule}, without the scope commission, got {wanted!r}"
+                )
+            if commissioning.needs_two(self.store.database, caller.organisation, self.two_person):
+                raise refuse_field(
+                    409,
+                    place,
+                    f"{rule}, got {wanted!r}: ask for a raise, which another person approves",
+                )
+        _refuse_above(capacity, wanted)
+        return wanted
 
     def _move(
         self, organisation: Organisation, tree: Tree, group_id: str, parent: str | None
@@ -378,11 +416,7 @@ class Service:
         """Put a group with all below it into another tree; return the root of that."""
         root = group_id if parent is None else organisation.group_root[parent]
         self.store.touch(organisation, tree.root, root)
-        groups = {group.id: group.parent for group in tree.registry.groups()}
-        below = {group_id}
-        for id, above in groups.items():  # Parents come first.
-            if above in below:
-                below.add(id)
+        below = _groups_below(tree, group_id)
         database = self.store.database
         database.run(
             "UPDATE wf_group SET parent = :parent WHERE organisation = :organisation AND id = :id",
@@ -438,6 +472,189 @@ class Service:
         self._finish(organisation, caller, "delete group", group_id, {}, *roots)
         return {"_id": group_id}
 
+    # Raises
+
+    def list_raises(
+        self,
+        caller: Caller,
+        *,
+        group: str | None = None,
+        state: str | None = None,
+        before: int | None = None,
+        limit: int = 50,
+    ) -> list[dict[str, Any]]:
+        """Return what was asked to be commissioned, the latest first."""
+        if group is not None:
+            self._tree_of(self._organisation(caller), group)
+        found = commissioning.find(
+            self.store.database,
+            caller.organisation,
+            self.clock.now(),
+            group=group,
+            state=state,
+            before=before,
+            limit=limit,
+        )
+        return [each.show() for each in found]
+
+    def get_raise(self, caller: Caller, raise_id: str) -> dict[str, Any]:
+        """Return what somebody asked to be commissioned, and what became of it."""
+        return self._raise(caller, raise_id).show()
+
+    def ask_for_raise(
+        self, caller: Caller, group_id: str, fields: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Ask for more to be commissioned; it is at once where it does not need two persons."""
+        caller.refuse_without("commission")
+        organisation = self._organisation(caller)
+        tree = self._tree_of(organisation, group_id)
+        meta, now = tree.meta[group_id], self.clock.now()
+        wanted: float = fields["commissioned_capacity"]
+        if wanted <= meta.commissioned:
+            raise refuse_field(
+                422,
+                "commissioned_capacity",
+                f"must be above the {decimal(meta.commissioned)} kW that are commissioned, got "
+                f"{wanted!r}",
+            )
+        if meta.asked is not None:
+            if now < meta.asked.expires_at:
+                raise Refusal(
+                    409,
+                    f"group {group_id!r} must have one raise that waits, and it has "
+                    f"{meta.asked.id!r}: have that approved, declined or withdrawn first",
+                )
+            self._expire(organisation, tree, meta.asked)
+        self.store.touch(organisation, tree.root)
+        database = self.store.database
+        name, _ = commissioning.key_of(database, organisation.id, caller.key)
+        asked = Raise(
+            revision=organisation.revision + 1,
+            group=group_id,
+            commissioned=wanted,
+            before=meta.commissioned,
+            note=fields.get("note", ""),
+            state="pending",
+            asked_by=caller.key,
+            asked_name=name,
+            asked_at=now,
+            expires_at=now + commissioning.LASTS,
+        )
+        if commissioning.needs_two(database, organisation.id, self.two_person):
+            meta.asked = asked
+            commissioning.insert(database, organisation.id, asked)
+            self._note_raise(organisation, tree, caller.key, "request raise", asked)
+            return asked.show()
+        done = replace(asked, state="approved", decided_by=caller.key, decided_at=now)
+        commissioning.insert(database, organisation.id, done)
+        self._commission(organisation, tree, done)
+        return done.show()
+
+    def approve_raise(self, caller: Caller, raise_id: str) -> dict[str, Any]:
+        """Commission what another person asked for."""
+        caller.refuse_without("commission")
+        organisation, tree, asked = self._waiting_raise(caller, raise_id)
+        if self._is_of(caller, asked):
+            raise Refusal(
+                403,
+                f"raise {raise_id!r} must be approved by another person than asked for it, with a "
+                f"key of another name than {asked.asked_name!r}",
+            )
+        _, is_revoked = commissioning.key_of(self.store.database, organisation.id, asked.asked_by)
+        if is_revoked:
+            raise Refusal(
+                409,
+                f"raise {raise_id!r} must be of a key that is still good, and {asked.asked_by} has "
+                "been revoked since: decline it",
+            )
+        commissioned = tree.meta[asked.group].commissioned
+        if commissioned != asked.before:
+            raise Refusal(
+                409,
+                f"raise {raise_id!r} must start from what is commissioned, and that is "
+                f"{decimal(commissioned)} kW now, not {decimal(asked.before)}: decline it and ask "
+                "anew",
+            )
+        self.store.touch(organisation, tree.root)
+        done = replace(asked, state="approved", decided_by=caller.key, decided_at=self.clock.now())
+        commissioning.decide(self.store.database, organisation.id, done)
+        self._commission(organisation, tree, done)
+        return done.show()
+
+    def decline_raise(self, caller: Caller, raise_id: str) -> dict[str, Any]:
+        """Decline what another person asked for, or withdraw what one has asked for oneself."""
+        caller.refuse_without("commission")
+        organisation, tree, asked = self._waiting_raise(caller, raise_id)
+        is_own = self._is_of(caller, asked)
+        self.store.touch(organisation, tree.root)
+        done = replace(
+            asked,
+            state="withdrawn" if is_own else "declined",
+            decided_by=caller.key,
+            decided_at=self.clock.now(),
+        )
+        commissioning.decide(self.store.database, organisation.id, done)
+        tree.meta[asked.group].asked = None
+        action = "withdraw raise" if is_own else "decline raise"
+        self._note_raise(organisation, tree, caller.key, action, done)
+        return done.show()
+
+    def expire_raises(self) -> None:
+        """Note which raises nobody approved in time."""
+        for tenant, group_id in commissioning.overdue(self.store.database, self.clock.now()):
+            organisation = self.store.organisation(tenant)
+            tree = organisation.trees[organisation.group_root[group_id]]
+            asked = tree.meta[group_id].asked
+            # Another server may have noted it while we waited.
+            if asked is not None and asked.expires_at <= self.clock.now():
+                self._expire(organisation, tree, asked)
+
+    def _expire(self, organisation: Organisation, tree: Tree, asked: Raise) -> None:
+        self.store.touch(organisation, tree.root)
+        over = replace(asked, state="expired", decided_at=asked.expires_at)
+        commissioning.decide(self.store.database, organisation.id, over)
+        tree.meta[asked.group].asked = None
+        self._note_raise(organisation, tree, commissioning.SERVER, "expire raise", over)
+
+    def _raise(self, caller: Caller, raise_id: str) -> Raise:
+        found = commissioning.find(
+            self.store.database, caller.organisation, self.clock.now(), id=raise_id
+        )
+        if not found:
+            raise not_found("raise", "raise", raise_id)
+        return found[0]
+
+    def _waiting_raise(self, caller: Caller, raise_id: str) -> tuple[Organisation, Tree, Raise]:
+        organisation = self._organisation(caller)
+        asked = self._raise(caller, raise_id)
+        if asked.state != "pending":
+            raise Refusal(409, f"raise {raise_id!r} must still wait, and it is {asked.state}")
+        return organisation, self._tree_of(organisation, asked.group), asked
+
+    def _is_of(self, caller: Caller, asked: Raise) -> bool:
+        """Say whether it is the person who asked, with the same key or another one."""
+        name, _ = commissioning.key_of(self.store.database, caller.organisation, caller.key)
+        return caller.key == asked.asked_by or person_of(name) == person_of(asked.asked_name)
+
+    def _commission(self, organisation: Organisation, tree: Tree, done: Raise) -> None:
+        meta = tree.meta[done.group]
+        meta.commissioned, meta.asked = done.commissioned, None
+        self.store.database.run(
+            "UPDATE wf_group SET commissioned = :commissioned "
+            "WHERE organisation = :organisation AND id = :id",
+            commissioned=done.commissioned,
+            organisation=organisation.id,
+            id=done.group,
+        )
+        assert done.decided_by is not None
+        self._note_raise(organisation, tree, done.decided_by, "approve raise", done)
+
+    def _note_raise(
+        self, organisation: Organisation, tree: Tree, who: str, action: str, noted: Raise
+    ) -> None:
+        self._bump_stored(organisation, tree, noted.group)
+        self.store.note_change(organisation, who, action, noted.group, noted.detail())
+
     # Charge stations
 
     def list_stations(self, caller: Caller, group_id: str) -> list[dict[str, Any]]:
@@ -468,10 +685,7 @@ class Service:
                 f"must not be that of another charge station, got {station_id!r}, which is in "
                 f"group {home!r}",
             )
-        if len(tree.registry.charge_stations()) >= MOST_STATIONS:
-            raise Refusal(
-                409, f"a tree of groups must have at most {MOST_STATIONS} charge stations"
-            )
+        _refuse_more(tree, n_stations=1)
         connectors = _connectors(fields["connectors"])
         self.store.touch(organisation, tree.root)
         with self._undoing(organisation, tree), _refusing():
@@ -657,6 +871,20 @@ class Service:
         tree = organisation.trees[root]
         return self.show_allocation(tree, tree.allocate(self.clock), group_id)
 
+    def versions(self, organisation: Organisation, group_id: str) -> dict[str, int]:
+        """Return the versions of a group and of those below it."""
+        tree = organisation.trees[organisation.group_root[group_id]]
+        return {id: tree.meta[id].version for id in _groups_below(tree, group_id)}
+
+    def configuration(self, organisation: Organisation, groups: Iterable[str]) -> dict[str, Any]:
+        """Return the settings of groups of one tree."""
+        return {
+            "groups": [
+                self._show_settings(organisation.trees[organisation.group_root[id]], id)
+                for id in groups
+            ]
+        }
+
     def report(
         self, caller: Caller, group_id: str, reports: list[Mapping[str, Any]]
     ) -> dict[str, Any]:
@@ -748,20 +976,26 @@ class Service:
     # What answers are made of
 
     def _show_group(self, organisation: Organisation, tree: Tree, group_id: str) -> dict[str, Any]:
-        group, meta = tree.registry.group(group_id), tree.meta[group_id]
         allocation = tree.allocate(self.clock)
-        record = _group_record(group)
+        return {
+            **self._show_settings(tree, group_id),
+            "chargestations": self._show_stations(tree, allocation, group_id),
+            "allocation": _show_outcome(tree.registry, allocation, group_id),
+        }
+
+    def _show_settings(self, tree: Tree, group_id: str) -> dict[str, Any]:
+        meta, record = tree.meta[group_id], _group_record(tree.registry.group(group_id))
         record["admission"] = record.pop("policy")
+        waits = meta.asked is not None and self.clock.now() < meta.asked.expires_at
         return {
             "_id": group_id,
             **record,
             "dispatch": meta.dispatch,
             "commissioned_capacity": meta.commissioned,
+            "raise": meta.asked.show() if meta.asked is not None and waits else None,
             "version": meta.version,
             "created_at": meta.created_at,
             "updated_at": meta.updated_at,
-            "chargestations": self._show_stations(tree, allocation, group_id),
-            "allocation": _show_outcome(tree.registry, allocation, group_id),
         }
 
     def _show_stations(
@@ -793,12 +1027,7 @@ class Service:
         """Return the outcome for a group and all below it."""
         registry = tree.registry
         self.n_allocations += 1
-        below: set[str] | None = None
-        if group_id != tree.root:
-            below = {group_id}
-            for group in registry.groups():  # Parents come first.
-                if group.parent in below:
-                    below.add(group.id)
+        below = None if group_id == tree.root else _groups_below(tree, group_id)
         words = _Words(registry, allocation)
         connectors = []
         is_held = False
@@ -960,6 +1189,34 @@ def _refuse_version(meta: GroupMeta, if_version: int | None) -> None:
         raise Refusal(
             412, f"the group must still be of version {if_version}, and it is of {meta.version}"
         )
+
+
+def _refuse_above(capacity: float, commissioned: float) -> None:
+    if capacity > commissioned:
+        raise refuse_field(
+            422,
+            "commissioned_capacity",
+            f"must be at least maximum_capacity, {decimal(capacity)} kW, got {commissioned!r}",
+        )
+
+
+def _refuse_more(tree: Tree, n_groups: int = 0, n_stations: int = 0) -> None:
+    """Refuse what would make a tree too large."""
+    for what, n, most in (
+        ("groups", len(tree.meta) + n_groups, MOST_GROUPS),
+        ("charge stations", len(tree.registry.charge_stations()) + n_stations, MOST_STATIONS),
+    ):
+        if n > most:
+            raise Refusal(409, f"a tree of groups must have at most {most} {what}, got {n}")
+
+
+def _groups_below(tree: Tree, group_id: str) -> set[str]:
+    """Return a group and all below it."""
+    below = {group_id}
+    for group in tree.registry.groups():  # Parents come first.
+        if group.parent in below:
+            below.add(group.id)
+    return below
 
 
 def _as_arguments(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from wattfill.errors import InputError
+from wattfill.server.commissioning import MODES
 
 PREFIX = "WATTFILL_"
 FILE_VARIABLE = "WATTFILL_SETTINGS"
@@ -48,23 +49,27 @@ class Settings:
     """Bytes."""
     body_timeout: float = 10.0
     """Seconds that a body may take to arrive."""
+    idle_timeout: float = 30.0
+    """Seconds that a connection may take to send the head of its next request."""
     streams: int = 100
     """Streams that one key may follow at once."""
     lease: float = 0.0
     """Seconds for which a command holds; 0 for stations that hold the last limit for ever."""
     skew: float = 2.0
     lag: float = 5.0
+    two_person: str = "auto"
+    """Whether more is commissioned by two persons: `always`, `never`, or where there are two."""
     log_level: str = "info"
 
 
-_ABOVE_0 = ("patience", "rate", "burst", "body_timeout")
+_ABOVE_0 = ("patience", "rate", "burst", "body_timeout", "idle_timeout")
 _WITHIN: dict[str, tuple[float, float]] = {
     "port": (0, 65535),
     "workers": (1, 64),
     "body_limit": (1024, 1 << 24),
     "streams": (1, 10_000),
 }
-_LEVELS = ("debug", "info", "warning", "error")
+_CHOICES = {"log_level": ("debug", "info", "warning", "error"), "two_person": MODES}
 
 
 def read(
@@ -137,8 +142,8 @@ def _taken(place: str, name: str, value: Any) -> Any:
         raise InputError(f"{place} must be a number{within}, got {value!r}")
     if name in _ABOVE_0 and not taken:
         raise InputError(f"{place} must be above 0, got {value!r}")
-    if name == "log_level" and taken not in _LEVELS:
-        raise InputError(f"{place} must be one of {', '.join(_LEVELS)}, got {value!r}")
+    if name in _CHOICES and taken not in _CHOICES[name]:
+        raise InputError(f"{place} must be one of {', '.join(_CHOICES[name])}, got {value!r}")
     return taken
 
 

@@ -22,11 +22,13 @@ from typing import Any, TypeAlias
 
 from wattfill.dispatch import Dispatcher
 from wattfill.registry import Connector, Registry, RegistryAllocation
+from wattfill.server import commissioning
 from wattfill.server.clock import Clock
+from wattfill.server.commissioning import Raise
 from wattfill.server.database import Database, Row
 
-TreeRows: TypeAlias = tuple[str, list[Row], list[Row], list[Row]]
-"""A root, and the rows of the groups, charge stations and sessions below it."""
+TreeRows: TypeAlias = tuple[str, list[Row], list[Row], list[Row], list[Row]]
+"""A root, and the rows of the groups, charge stations, sessions and raises below it."""
 
 MOST_ROOTS_READ_ALONE = 64
 GROUP_COLUMNS = (
@@ -44,12 +46,14 @@ class GroupMeta:
 
     dispatch: bool
     commissioned: float
-    """kW: the most that `maximum_capacity` may be set to without the scope ``commission``."""
+    """kW: the most that `maximum_capacity` may be set to, until more is commissioned."""
     version: int
     created_at: float
     updated_at: float
     line: str | None = None
     """Who takes turns, as it is in the database."""
+    asked: Raise | None = None
+    """The raise that waits to be approved, or whose time is over and not noted yet."""
 
 
 @dataclass(slots=True, eq=False)
@@ -243,8 +247,17 @@ class Store:
             **values,
         ):
             sessions[row[0]].append(row[1:])
+        raises: dict[str, list[Row]] = defaultdict(list)
+        columns = ", ".join(f"r.{name}" for name in commissioning.COLUMNS)
+        for row in self.database.stream(
+            f"SELECT g.root, {columns} FROM wf_raise r JOIN wf_group g "
+            "ON g.organisation = r.organisation AND g.id = r.group_id "
+            f"WHERE r.organisation = :organisation{which} AND r.state = 'pending'",
+            **values,
+        ):
+            raises[row[0]].append(row[1:])
         return [
-            (each, rows, stations.get(each, []), sessions.get(each, []))
+            (each, rows, stations.get(each, []), sessions.get(each, []), raises.get(each, []))
             for each, rows in groups.items()
         ]
 
@@ -381,7 +394,9 @@ def connector_records(connectors: Iterable[Connector]) -> str:
     )
 
 
-def _tree(root: str, groups: list[Row], stations: list[Row], sessions: list[Row]) -> Tree:
+def _tree(
+    root: str, groups: list[Row], stations: list[Row], sessions: list[Row], raises: list[Row]
+) -> Tree:
     """Return a tree as its rows say."""
     records = {
         row[0]: {
@@ -448,6 +463,9 @@ def _tree(root: str, groups: list[Row], stations: list[Row], sessions: list[Row]
         )
         for row in groups
     }
+    for row in raises:
+        asked = Raise(*row)
+        meta[asked.group].asked = asked
     return Tree(root, registry, meta)
 
 

@@ -28,6 +28,8 @@ DAY = 86400.0
 MOST_LINES = 100_000
 """Of the organisation's log that are looked at; more would take long."""
 LINES_AT_ONCE = 1_000
+NOT_OF_REGISTRY = ("dispatch", "commissioned_capacity")
+"""What the log tells of a group, and no power hangs on."""
 STEP = 60.0
 """Seconds whose changes are seen together: a curve shows no less."""
 
@@ -212,7 +214,7 @@ def _said(line: Line, touched: Mapping[Fact, list[tuple[int, Any]]]) -> Iterable
     match line.action:
         case "create group" | "change group":
             for name, value in line.detail.items():
-                if name not in ("id", "dispatch"):
+                if name != "id" and name not in NOT_OF_REGISTRY:
                     yield ("group", line.target, _argument(name)), value
         case "add chargestation" | "change chargestation":
             if line.action == "add chargestation":
@@ -300,13 +302,12 @@ def _registry(present: Present, facts: Mapping[Fact, Any], at: float) -> Registr
 
 def _apply(registry: Registry, line: Line) -> None:
     """Do what a line of the log tells of."""
-    detail = dict(line.detail)
+    detail = {name: v for name, v in line.detail.items() if name not in NOT_OF_REGISTRY}
     station, _, connector = line.target.partition("/")
     match line.action:
         case "create group":
             registry.create_group(**detail)
         case "change group":
-            detail.pop("dispatch", None)
             changes: Any = {_argument(name): value for name, value in detail.items()}
             registry.update_group(line.target, **changes)
         case "add chargestation":

@@ -28,8 +28,8 @@ from wattfill.server.fields import Model, take_id
 from wattfill.server.limits import Limiter
 from wattfill.server.panel import forms, history, login, views
 from wattfill.server.panel.login import Visitor
-from wattfill.server.refusal import Refusal
-from wattfill.server.service import Service
+from wattfill.server.refusal import Refusal, not_found
+from wattfill.server.service import Caller, Service
 
 Params: TypeAlias = Mapping[str, str]
 Typed: TypeAlias = Mapping[str, str]
@@ -65,6 +65,7 @@ GROUP_FIELDS = (
 TRIAL_FIELDS = ("maximum_capacity", "buffer")
 TRIAL = Model("Trial", tuple(models.NEW_GROUP.by_name[name] for name in TRIAL_FIELDS))
 SESSION_FIELDS = ("maximum", "weight", "priority")
+RAISE_FIELDS = ("commissioned_capacity", "note")
 HOME = "/admin/locations"
 _OURS = re.compile(r"/admin(/[A-Za-z0-9_-]+)*(\?[a-z]+=[A-Za-z0-9_-]*)?")
 
@@ -118,6 +119,26 @@ class _Panel:
                 self.station_form,
                 self.add_station,
             ),
+            Form(
+                f"{group}/commission",
+                SCOPES["ask_for_raise"],
+                self.commission_form,
+                self.commission,
+            ),
+            Form(
+                f"{group}/approve-raise",
+                SCOPES["approve_raise"],
+                self.group,
+                self.approve_raise,
+                False,
+            ),
+            Form(
+                f"{group}/decline-raise",
+                SCOPES["decline_raise"],
+                self.group,
+                self.decline_raise,
+                False,
+            ),
             Form(f"{group}/what-if", SCOPES["update_group"], self.group, self.save_trial, False),
             Form(
                 f"{station}/update",
@@ -143,6 +164,7 @@ class _Panel:
             "/admin/unplaced": self.location,
             "/admin/locations/{location}/changes": self.changes,
             "/admin/unplaced/changes": self.changes,
+            "/admin/raises": self.raises,
             "/admin/groups/{group}": self.group,
             "/admin/groups/{group}/last-day": self.last_day,
         }
@@ -374,10 +396,30 @@ class _Panel:
         refusal: Refusal | None,
     ) -> Response:
         """Show where groups stand."""
-        found = await _engine(request).read(
-            lambda service: views.locations(service, visitor.caller)
-        )
-        return self.render(request, "locations.html", visitor, places=found)
+
+        def look(service: Service) -> tuple[list[dict[str, Any]], int]:
+            waiting = service.list_raises(visitor.caller, state="pending", limit=views.PAGE)
+            return views.locations(service, visitor.caller), len(waiting)
+
+        found, n_raises = await _engine(request).read(look)
+        return self.render(request, "locations.html", visitor, places=found, n_raises=n_raises)
+
+    async def raises(
+        self,
+        request: Request,
+        visitor: Visitor,
+        params: Params,
+        typed: Typed | None,
+        refusal: Refusal | None,
+    ) -> Response:
+        """Show what was asked to be commissioned, and what became of it."""
+
+        def look(service: Service) -> tuple[list[dict[str, Any]], dict[str, str]]:
+            found = service.list_raises(visitor.caller, limit=4 * views.PAGE)
+            return found, dict(views.group_names(service, visitor.caller))
+
+        found, names = await _engine(request).read(look)
+        return self.render(request, "raises.html", visitor, raises=found, names=names)
 
     async def location(
         self,
@@ -658,6 +700,81 @@ class _Panel:
                 service.update_group(visitor.caller, group_id, fields, version)
 
         await _engine(request).write(change)
+
+    async def commission_form(
+        self,
+        request: Request,
+        visitor: Visitor,
+        params: Params,
+        typed: Typed | None,
+        refusal: Refusal | None,
+    ) -> Response:
+        """Show the form of what is commissioned."""
+        group_id = params["group"]
+        group = await _engine(request).read(
+            lambda service: service.get_group(visitor.caller, group_id)
+        )
+        shown = {"commissioned_capacity": decimal(group["commissioned_capacity"]), "note": ""}
+        return self.render(
+            request,
+            "commission.html",
+            visitor,
+            refusal.status if refusal else 200,
+            group=group,
+            action=f"/admin/groups/{group_id}/commission",
+            values=shown if typed is None else typed,
+            errors=forms.by_field(refusal, RAISE_FIELDS) if refusal else {},
+            back=f"/admin/groups/{group_id}",
+        )
+
+    async def commission(
+        self, request: Request, visitor: Visitor, params: Params, typed: Typed
+    ) -> Response:
+        """Commission less at once, or ask for more."""
+        group_id = params["group"]
+        fields = models.NEW_RAISE.read(forms.take(models.NEW_RAISE, RAISE_FIELDS, typed))
+        wanted = fields["commissioned_capacity"]
+
+        def change(service: Service) -> None:
+            present = service.get_group(visitor.caller, group_id)["commissioned_capacity"]
+            if wanted > present:
+                service.ask_for_raise(visitor.caller, group_id, fields)
+            elif wanted < present:
+                visitor.caller.refuse_without(SCOPES["update_group"])
+                service.update_group(visitor.caller, group_id, {"commissioned_capacity": wanted})
+
+        await _engine(request).write(change)
+        return _see(f"/admin/groups/{group_id}#commissioned")
+
+    async def approve_raise(
+        self, request: Request, visitor: Visitor, params: Params, typed: Typed
+    ) -> Response:
+        """Approve what somebody else asked for."""
+        return await self._decide(request, params, typed, visitor, Service.approve_raise)
+
+    async def decline_raise(
+        self, request: Request, visitor: Visitor, params: Params, typed: Typed
+    ) -> Response:
+        """Decline what somebody else asked for, or withdraw one's own."""
+        return await self._decide(request, params, typed, visitor, Service.decline_raise)
+
+    async def _decide(
+        self,
+        request: Request,
+        params: Params,
+        typed: Typed,
+        visitor: Visitor,
+        how: Callable[[Service, Caller, str], object],
+    ) -> Response:
+        def decide(service: Service) -> None:
+            service.get_group(visitor.caller, params["group"])
+            raise_id = take_id("raise", typed.get("raise", ""))
+            if service.get_raise(visitor.caller, raise_id)["group"] != params["group"]:
+                raise not_found("raise", "raise", raise_id)
+            how(service, visitor.caller, raise_id)
+
+        await _engine(request).write(decide)
+        return _see(f"/admin/groups/{params['group']}#commissioned")
 
     async def confirm_group(
         self,
