@@ -511,4 +511,12 @@ ALWAYS_INLINE int64_t highest_of(integers x)
     return most;
 }
 
+ALWAYS_INLINE int64_t total_of(integers x)
+{
+    int64_t each[LANES], total = 0;
+    memcpy(each, &x, sizeof each);
+    for (int j = 0; j < LANES; ++j) total += each[j];
+    return total;
+}
+
 #endif

@@ -51,6 +51,7 @@ typedef struct {
 
 static void empty(outbox *o)
 {
+    if (o->n == 0) return;
     memcpy(o->power + o->first, o->waiting, (size_t)o->n * sizeof *o->power);
     o->n = 0;
 }

@@ -348,10 +348,6 @@ static int solve_one(tree *t, int later, int64_t g, double budget)
     return solve_alone(b, &t->in, &l);
 }
 
-/* Groups without parents go through in blocks, so that what there is one of in a group is made of
- * whole registers. */
-enum { BLOCK = 128 };
-
 ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, int64_t stop)
 {
     const wattfill_batch *b = t->batch;
@@ -366,7 +362,7 @@ ALWAYS_INLINE int64_t solve_flat(tree *t, rule by, contents has, int64_t start, 
         int64_t n_waiting = 0, n_others;
         take_capacities(b, &in, at, end - at, budget);
         int plain = by == EQUAL && (has & ~(CHECKED | LATER)) == PLAIN && !b->priority;
-        if (LANES > 1 && plain && !b->reason)
+        if (LANES > 1 && plain && !b->reason && end - at >= GATHERED / 2)
             n_others = solve_tiny(b, &in, has, at, end, budget, others, waiting, &n_waiting, &d);
         else
             for (n_others = 0; n_others < end - at; ++n_others) others[n_others] = at + n_others;

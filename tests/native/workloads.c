@@ -11,6 +11,7 @@
  * group in five that is not short of anything and one in ten that has hardly more than the minimums;
  * groups of ratings with ties everywhere take turns with groups that have none.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +28,8 @@ enum {
     SHORT = 64,   /* minimums do not fit */
     ONE_CALL = 128, /* for each group */
     WARM = 256,
-    IN_PARTS = 512 /* levels first, then powers */
+    IN_PARTS = 512, /* levels first, then powers */
+    SKEWED = 1024   /* sizes by a power law: most are small, and their neighbours are not alike */
 };
 
 typedef struct {
@@ -45,6 +47,7 @@ static const workload WORKLOADS[] = {
     {"groups of 20000", 4, 20000, 20000, 0},
     {"groups of 200000", 2, 200000, 200000, 0},
     {"sizes mixed", 600, 0, 100, 0},
+    {"tiny sizes mixed", 4000, 1, 40, SKEWED},
     {"a call for each", 500, 20, 20, ONE_CALL},
     {"levels known", 600, 50, 50, WARM},
     {"levels, then powers", 600, 50, 50, IN_PARTS},
@@ -136,11 +139,20 @@ static workload named(const char *name)
     exit(EXIT_FAILURE);
 }
 
+/* Connectors of a group. Sizes have the same density from least to most, or with a power law, from 1
+ * to most, one of size**-1.5. */
+static int64_t some_size(workload w)
+{
+    double part = random_part(), narrow = 1.0 - part * (1.0 - 1.0 / sqrt(w.most));
+    if (w.features & SKEWED) return (int64_t)(1.0 / (narrow * narrow));
+    return w.least + (int64_t)(part * (w.most - w.least + 1));
+}
+
 static wattfill_batch make(workload w)
 {
     int64_t n_groups = w.n_groups, *offsets = room(n_groups + 1, 8);
     for (int64_t g = 0; g < n_groups; ++g)
-        offsets[g + 1] = offsets[g] + w.least + (int64_t)(random_part() * (w.most - w.least + 1));
+        offsets[g + 1] = offsets[g] + some_size(w);
     int64_t n = offsets[n_groups];
 
     double *minimum = room(n, 8), *maximum = room(n, 8), *weight = room(n, 8), *rank = room(n, 8);
