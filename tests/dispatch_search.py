@@ -711,6 +711,7 @@ LARGE = [
     ((2, 2, 2, 2, (0, 0)), {"life": 2, "skew": 1, "extra": EVENTS}),
     ((2, 2, 2, 2, (0, 0)), {"life": 2, "skew": 1, "ordered": False, "extra": EVENTS}),
     ((2, 2, 3, 2, (1, 0)), {"life": 2, "skew": 1}),
+    ((2, 2, 2, 3, (0, 0)), {"life": 2, "skew": 1}),
 ]
 
 
