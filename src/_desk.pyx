@@ -168,7 +168,8 @@ cdef class Account:
         """How long a limit of at least this size may be in force, whatever else becomes known."""
         cdef double earliest = self.confirmed_until
         cdef Py_ssize_t i
-        if limit <= self.fallback:
+        # The fallback is no cover: it may be lowered, and a crash forgets what is not written down.
+        if limit <= 0:
             return INFINITY
         # Each of these may turn out to be the one that counts, and prove the others dead.
         if not self.known or self.confirmed_limit < limit:

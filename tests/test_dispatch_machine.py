@@ -11,6 +11,7 @@ When the steps are over, the log of all that happened is judged by `check_histor
 nothing with the dispatcher, and then all messages get through until all targets are reached.
 """
 
+import os
 import shutil
 import tempfile
 
@@ -257,6 +258,43 @@ def test_what_left_without_the_journal_is_covered_whatever_is_confirmed_later():
     committed = d.committed().connectors["A", "1"]
 
     assert committed >= max((c.limit for c in unwritten), default=0.0)
+
+
+def told_up_to_its_fallback(journal):
+    """Return a connector that was told 0 kW, has a fallback of 5 since, and the registry."""
+    registry, d = one_connector(journal)
+    (c,) = d.plan(0).commands
+    d.confirm("A", "1", c.seq, 0)
+    registry.update_charge_station("A", [Connector("1", 22, fallback=5)])
+    registry.start_session("A", "1", maximum=5)
+    journal.crash(0)  # And nothing is lost.
+    return restarted(registry, journal)
+
+
+def test_what_the_fallback_covers_is_counted_when_it_is_lowered_and_the_machine_crashes(tmp_path):
+    journal = Disk(tmp_path)
+    registry, d = told_up_to_its_fallback(journal)
+    (c,) = d.plan(1).commands
+    registry.update_charge_station("A", [Connector("1", 22, fallback=0)])
+    d.committed()
+    journal.crash(os.path.getsize(journal.path) - journal.synced)
+    registry, d = restarted(registry, journal)
+
+    committed = d.committed().connectors["A", "1"]
+    journal.journal.close()
+
+    assert committed >= c.limit == 5
+
+
+def test_what_only_the_fallback_covers_does_not_leave_without_the_journal():
+    journal = Memory()
+    _, d = told_up_to_its_fallback(journal)
+    journal.fault = "before"
+
+    plan = d.plan(1)
+
+    assert plan.journal_error is not None
+    assert plan.commands == ()
 
 
 def test_a_connector_that_came_back_is_not_known_by_what_it_falls_back_to():

@@ -92,7 +92,7 @@ WORLD = (2, 2, 2, 2)
 """Two connectors of 0 to 2 kW share 2 kW; at most two commands are outstanding at each."""
 NO_FLOORS, FLOORS = (0, 0), (0, 1)
 LEASE = {"life": 2, "lag": 0.0}
-SLOW = {**LEASE, "skew": 1, "clock": 1}
+SLOW = {**LEASE, "skew": 1}
 
 # What is taken, the world, what is different about it, and in how many steps it is found.
 SHORTCUTS = {
@@ -119,7 +119,18 @@ SHORTCUTS = {
         7,
     ),
     "pending decrease taken for done": (NO_FLOORS, {}, {"plug": PendingDecreaseTakenForDone}, 7),
-    "no numbers, and messages out of order": (NO_FLOORS, {}, {"ordered": False}, 8),
+    "no numbers, and messages out of order": (
+        NO_FLOORS,
+        {},
+        {"ordered": False, "told_ordered": True},
+        8,
+    ),
+    "no numbers, and messages out of order, with leases": (
+        NO_FLOORS,
+        LEASE,
+        {"ordered": False, "told_ordered": True},
+        7,
+    ),
     "confirmation before the draw fell": (NO_FLOORS, {}, {"plug": LagForgotten}, 7),
     "lease without a margin for slow clocks": (NO_FLOORS, SLOW, {"plug": SkewForgotten}, 6),
     "lease that begins with the receipt": (NO_FLOORS, LEASE, {"from_receipt": True}, 6),
