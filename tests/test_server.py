@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -792,6 +793,10 @@ def no_memory() -> None:
     raise MemoryError
 
 
+def no_thread(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 CHANGES = [
     ("create_group", {"id": "c", "name": "C", "maximum_capacity": 5.0, "parent": "a"}),
     ("update_group", "b", {"buffer": 0.5, "admission": "rotate"}),
@@ -806,6 +811,21 @@ CHANGES = [
     ("stop_session", "s", "1"),
     ("remove_station", "s"),
 ]
+
+
+def test_a_thread_that_does_not_start_ends_the_start(tmp_path, monkeypatch):
+    opened(str(tmp_path / "site.db")).close()
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+
+    engine = Engine(connect(str(tmp_path / "site.db")))
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        engine.start()
+    refused = engine.submit("read", lambda _: None).exception()
+    engine.stop()
+
+    assert not engine.is_ready
+    assert isinstance(refused, Refusal)
+    assert refused.status == 503
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[0])

@@ -357,6 +357,13 @@ def test_two_servers_on_one_database_never_contradict_each_other(serve, postgres
 
         version = a.get("/v1.1/groups/g1").json()["result"]["version"]
         changed = list(pool.map(change, range(20)))
+
+        def change_that(n: int) -> int:
+            which = {"If-Match": f'"{version + 20}"'}
+            body = {"notes": f"that, {n}"}
+            return (a, b)[n % 2].patch("/v1.1/groups/g1", json=body, headers=which).status_code
+
+        meant = sorted(pool.map(change_that, range(8)))
         groups = [client.get("/v1.1/groups").json()["result"] for client in (a, b)]
         for group in [group for each in groups for group in each]:
             group["allocation"] = None
@@ -372,8 +379,9 @@ def test_two_servers_on_one_database_never_contradict_each_other(serve, postgres
     assert sorted(added) == [200] * 10 + [409] * 10
     assert len(homes) == 10
     assert changed == [200] * 20
+    assert meant == [200] + [412] * 7
     assert groups[0] == groups[1]
-    assert [g["version"] for g in groups[0] if g["_id"] == "g1"] == [version + 20]
+    assert [g["version"] for g in groups[0] if g["_id"] == "g1"] == [version + 21]
     assert broken == []
 
 

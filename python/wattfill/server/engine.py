@@ -149,8 +149,8 @@ class Engine:
     def start(self) -> None:
         """Read the database, and begin to work."""
         self.n_groups = self.store.load()
-        self.is_ready = True
         self._thread.start()
+        self.is_ready = True
 
     def stop(self) -> None:
         """Finish what was asked for, and stop."""
