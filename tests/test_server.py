@@ -915,7 +915,8 @@ def test_a_process_that_is_killed_at_any_statement_of_a_step_leaves_a_version(tm
 
 def test_a_step_only_adds_so_that_the_version_before_it_goes_on_beside_it():
     adds = re.compile(
-        r"CREATE (TABLE|INDEX|UNIQUE INDEX) |INSERT INTO |ALTER TABLE \w+ ADD COLUMN \w+ [A-Z ]+( DEFAULT \S+)?$"
+        r"CREATE (TABLE|INDEX|UNIQUE INDEX) |INSERT INTO |"
+        r"ALTER TABLE \w+ ADD COLUMN \w+ [A-Z ]+( DEFAULT \S+)?$"
     )
     columns = [s for step in migrations.STEPS[1:] for s in step if " ADD COLUMN " in s]
 
