@@ -543,7 +543,6 @@ cdef class Desk:
     cdef object wish(self, Plug plug, int64_t *limit):
         """What is to be sent to a connector and why, whether or not it may be; None for nothing."""
         cdef int64_t newest = plug.newest_limit, gain
-        cdef Sum s
         if plug.offline:
             return None
         if plug.is_held():
@@ -553,14 +552,16 @@ cdef class Desk:
             limit[0] = plug.committed if newest < 0 else min(newest, plug.committed)
             if plug.key not in self.registry._sessions:
                 limit[0] = 0
-            for s in plug.sums:
-                if s.committed > s.usable:
-                    limit[0] = min(limit[0], plug.least)
+            if is_over(plug):
+                limit[0] = min(limit[0], plug.least)
             return "refresh" if limit[0] == newest else "decrease"
         limit[0] = plug.target
+        if not plug.known and limit[0] > plug.fallback and is_over(plug):
+            # It may draw little just now, and whoever draws much may not hear of it.
+            limit[0] = plug.fallback if plug.fallback >= plug.least else 0
         if newest < 0:
-            return "increase" if plug.target > plug.committed else "decrease"
-        gain = plug.target - newest
+            return "increase" if limit[0] > plug.committed else "decrease"
+        gain = limit[0] - newest
         if gain < 0:
             return "decrease"
         if gain > 0 and self.now >= plug.raised_at + self.between and (
@@ -792,6 +793,15 @@ cdef object command(Plug plug, int64_t seq, int64_t limit, double expires, str w
 cdef inline double sooner(double time, double soonest, double at) noexcept:
     """A time that is still to come if it comes before the soonest so far."""
     return time if at < time < soonest else soonest
+
+
+cdef bint is_over(Plug plug):
+    """Say whether more may be in force than is usable, in a group above a connector."""
+    cdef Sum s
+    for s in plug.sums:
+        if s.committed > s.usable:
+            return True
+    return False
 
 
 def turn(Plug plug not None):

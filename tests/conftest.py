@@ -1,7 +1,12 @@
-"""How Hypothesis searches: HYPOTHESIS_PROFILE names a profile, the default is `ci` or `dev`."""
+"""How Hypothesis searches: HYPOTHESIS_PROFILE names a profile, the default is `ci` or `dev`.
+
+And the one PostgreSQL server that all tests share.
+"""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No example has a deadline: a busy machine is not a fault.
@@ -23,3 +28,14 @@ settings.register_profile(
 )
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if "CI" in os.environ else "dev"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[object]:
+    from servers import Postgres, postgres_programs
+
+    if postgres_programs() is None:
+        pytest.skip("PostgreSQL is not installed: initdb was not found")
+    server = Postgres()
+    yield server
+    server.close()

@@ -22,7 +22,10 @@ from wattfill.server.store import Store
 
 
 class Postgres:
-    """A PostgreSQL server that only this machine's sockets reach."""
+    """A PostgreSQL server that only this machine's sockets reach.
+
+    Tests kill its processes, and never the machine, so that it need not wait for the disk.
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="wattfill-postgres-"))
@@ -39,7 +42,7 @@ class Postgres:
         self.start()
 
     def start(self) -> None:
-        options = f"-k {self.folder} -c listen_addresses='' -c max_connections=40"
+        options = f"-k {self.folder} -c listen_addresses='' -c max_connections=40 -c fsync=off"
         log = self.folder / "log"
         self._run(["pg_ctl", "-D", self.data, "-w", "-o", options, "-l", log, "start"])
 

@@ -71,6 +71,35 @@ def test_a_connector_of_which_nothing_is_known_counts_with_its_maximum():
     assert d.committed().groups == {"yard": 44.0}
 
 
+def test_nobody_is_raised_from_the_unknown_before_it_is_known_to_be_free():
+    # A may draw 22 kW, and B nothing: that both count with 22 kW makes room for neither.
+    r = registry(22)
+    r.start_session("B", "1")
+    d = dispatcher(r)
+    first = d.plan(0)
+    confirm(d, first, 1, "B")
+    second = d.plan(1)
+    confirm(d, first, 2, "A")
+
+    assert sent(first) == [("A", 0.0, "decrease"), ("B", 0.0, "decrease")]
+    assert sent(second) == []
+    assert sent(d.plan(2)) == [("B", 22.0, "increase")]
+
+
+@pytest.mark.parametrize(
+    ("capacity", "fallback", "limit"),
+    [(44, 0.0, 22.0), (43, 5.0, 5.0), (43, 3.0, 0.0)],
+    ids=["all fits", "its fallback", "its fallback is below its minimum"],
+)
+def test_whoever_is_not_known_is_told_no_more_than_its_fallback_where_too_much_may_be_in_force(
+    capacity, fallback, limit
+):
+    r = registry(capacity, fallback=fallback)
+    r.start_session("B", "1")
+
+    assert sent(dispatcher(r).plan(0))[-1][:2] == ("B", limit)
+
+
 def test_the_first_plan_asks_everybody_for_what_is_due():
     d = dispatcher(registry())
 

@@ -1,7 +1,7 @@
-"""The panel over HTTP, as a running server answers it, on a SQLite file."""
+"""The panel over HTTP, as a running server answers it, on a SQLite file; the main ways on both."""
 
 import itertools
-import sqlite3
+import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import Serving, new_key, opened, service_of
 
+from wattfill.server.database import connect
 from wattfill.server.keys import FULL, READ_ONLY, SCOPES
 from wattfill.server.panel import history, login
 from wattfill.server.panel.pages import Form, _Panel
@@ -139,9 +140,16 @@ class Visit:
         return self.client.post(action, data={**self.look(page).forms[action], **typed})
 
 
+on_both_databases = pytest.mark.parametrize("server", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Serving]:
-    serving = Serving(str(tmp_path_factory.mktemp("panel") / "site.db"))
+def server(request, tmp_path_factory) -> Iterator[Serving]:
+    if getattr(request, "param", "sqlite") == "postgresql":
+        url = request.getfixturevalue("postgres").new_database("panel")
+    else:
+        url = str(tmp_path_factory.mktemp("panel") / "site.db")
+    serving = Serving(url)
     yield serving
     serving.close()
 
@@ -204,13 +212,11 @@ def ask(server: Serving, organisation: str, note: str = "") -> str:
 
 def rows(server: Serving, organisation: str) -> list[list[tuple[object, ...]]]:
     """Return all that the database has of an organisation."""
-    with sqlite3.connect(server.database) as database:
-        found = [
-            database.execute(
-                f"SELECT * FROM {table} WHERE organisation = ?", (organisation,)
-            ).fetchall()
-            for table in TABLES
-        ]
+    database = connect(server.database)
+    found = [
+        database.rows(f"SELECT * FROM {table} WHERE organisation = :id ORDER BY 2", id=organisation)
+        for table in TABLES
+    ]
     database.close()
     return found
 
@@ -231,6 +237,7 @@ def test_a_wrong_key_opens_nothing_and_is_told_so_next_to_the_field(server):
     assert visit.client.get("/admin/locations").status_code == 303
 
 
+@on_both_databases
 def test_a_login_gives_a_new_secret_in_a_cookie_that_scripts_and_other_sites_do_not_get(
     server, organisation
 ):
@@ -284,6 +291,7 @@ def test_a_logout_ends_the_session_for_whoever_has_the_cookie(visit):
     assert visit.client.get("/admin/locations").headers["location"].startswith("/admin/login")
 
 
+@on_both_databases
 def test_a_key_that_is_revoked_ends_its_sessions(server, organisation, visit):
     before = visit.client.get("/admin/locations").status_code
     database = opened(server.database)
@@ -352,6 +360,26 @@ def test_no_page_is_shown_to_whoever_is_not_logged_in(server, path):
 
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/admin/login?next=")
+
+
+@on_both_databases
+def test_a_page_that_cannot_be_made_is_a_page_that_says_so(server):
+    visit = Visit(server, new_key(server.database, f"fault-{next(NUMBERS)}"))
+    database = connect(server.database)
+    database.run("ALTER TABLE wf_change RENAME TO wf_gone")
+    answer = visit.client.get("/admin/unplaced/changes")
+    database.run("ALTER TABLE wf_gone RENAME TO wf_change")
+    database.close()
+    after = visit.client.get("/admin/unplaced/changes")
+    log = server.log()
+    [alert] = re.findall('<p role="alert">(.*)</p>', answer.text)
+    number = alert.rpartition(" ")[2]
+
+    assert (answer.status_code, after.status_code) == (500, 200)
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert alert == f"the server failed; its log has it under {number}"
+    assert "wf_change" not in answer.text
+    assert any(number in line and "wf_change" in line for line in log.splitlines())
 
 
 # Forms from elsewhere
@@ -613,6 +641,7 @@ def test_pictures_scripts_and_styles_come_out_of_the_package(server):
 # What forms do
 
 
+@on_both_databases
 def test_a_group_is_created_shown_at_its_location_and_updated(server, organisation):
     key = new_key(server.database, organisation)
     bare = Visit(server, key)
@@ -654,6 +683,7 @@ def test_what_is_wrong_is_said_next_to_its_field_and_nothing_that_was_typed_is_l
     assert {name: form[name] for name in typed} == typed
 
 
+@on_both_databases
 def test_a_change_that_would_undo_somebody_elses_is_refused_and_kept_in_the_form(
     server, organisation, visit
 ):
@@ -670,6 +700,7 @@ def test_a_change_that_would_undo_somebody_elses_is_refused_and_kept_in_the_form
     assert (group_of(server, key)["name"], group_of(server, key)["buffer"]) == ("Park3-E1", 0.3)
 
 
+@on_both_databases
 def test_an_update_that_changes_nothing_leaves_no_line_in_the_log(server, organisation, visit):
     before = rows(server, organisation)
     visit.send("/admin/groups/g1/update", "/admin/groups/g1/update")
@@ -677,6 +708,7 @@ def test_an_update_that_changes_nothing_leaves_no_line_in_the_log(server, organi
     assert rows(server, organisation) == before
 
 
+@on_both_databases
 def test_stations_are_added_updated_and_removed_with_a_confirmation(server, organisation, visit):
     key = new_key(server.database, organisation)
     add = "/admin/groups/g1/add-chargestation"
@@ -765,6 +797,7 @@ def test_a_station_of_another_group_is_refused_next_to_its_field(visit):
     assert "e-chargestation" in Found(answer.text).ids
 
 
+@on_both_databases
 def test_sessions_start_and_stop_and_lead_back_to_where_they_were_clicked(visit):
     start, stop = "/admin/sessions/CS-1/2/start", "/admin/sessions/CS-1/2/stop"
     started = visit.send("/admin/locations/park", start, maximum="7.4")
@@ -787,6 +820,7 @@ def test_a_session_that_cannot_start_is_told_why_where_it_was_asked_for(visit):
     assert found.forms[start]["maximum"] == "lots"
 
 
+@on_both_databases
 def test_a_what_if_shows_the_new_shares_and_saves_them_only_when_told(server, organisation, visit):
     key = new_key(server.database, organisation)
     before = rows(server, organisation)
@@ -811,6 +845,7 @@ def test_a_what_if_that_cannot_be_says_so_next_to_its_field(visit):
     assert "Must be a number, at least 0 and at most 1" in Found(answer.text).text
 
 
+@on_both_databases
 def test_a_group_that_is_not_empty_stays_and_one_that_is_goes(server, organisation, visit):
     path = "/admin/groups/g1/remove"
     refused = visit.send(path, path)
@@ -959,6 +994,7 @@ def test_a_raise_of_one_group_is_not_decided_at_another(server, organisation, vi
     assert "asks for 120 kW" in visit.look("/admin/groups/g1").text
 
 
+@on_both_databases
 def test_whoever_watches_is_told_of_a_change(server, organisation, visit):
     key = new_key(server.database, organisation)
     with visit.client.stream("GET", "/admin/events?group=g1") as stream:
@@ -1108,6 +1144,7 @@ def test_the_last_day_is_what_was_given_at_each_moment_of_it(database, steps, lo
         assert day.start == clock.at - history.DAY
 
 
+@on_both_databases
 def test_a_day_in_which_a_group_was_made_begins_with_it(visit):
     text = visit.look("/admin/groups/g1/last-day").text
 

@@ -29,8 +29,12 @@ NAME = "<img src=x onerror=alert(1)>{{7*7}}"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Serving]:
-    serving = Serving(str(tmp_path_factory.mktemp("browser") / "site.db"))
+def server(request, tmp_path_factory) -> Iterator[Serving]:
+    if getattr(request, "param", "sqlite") == "postgresql":
+        url = request.getfixturevalue("postgres").new_database("browser")
+    else:
+        url = str(tmp_path_factory.mktemp("browser") / "site.db")
+    serving = Serving(url)
     yield serving
     serving.close()
 
@@ -107,6 +111,7 @@ class Visit:
             self.page.screenshot(path=file, full_page=True)
 
 
+@pytest.mark.parametrize("server", ["sqlite", "postgresql"], indirect=True)
 def test_every_button_does_what_it_says(chromium, server):
     visit = Visit(chromium, server, "mouse", **DESK)
     page = visit.page

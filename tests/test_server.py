@@ -1,12 +1,16 @@
 """The server without HTTP: what it keeps, whom it tells what, its settings and its commands."""
 
 import asyncio
+import itertools
 import json
 import os
+import re
+import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -21,13 +25,17 @@ from wattfill.cli import main
 from wattfill.errors import InputError
 from wattfill.server import keys, migrations
 from wattfill.server import settings as server_settings
-from wattfill.server.database import Database, DatabaseError, NoSpace, connect
+from wattfill.server.clock import Clock
+from wattfill.server.database import Database, DatabaseError, NoSpace, Sqlite, connect
+from wattfill.server.dispatching import Manner, take_lead, take_up
 from wattfill.server.engine import Engine, Follower
 from wattfill.server.limits import Limiter
 from wattfill.server.openapi import document
 from wattfill.server.refusal import Refusal
 from wattfill.server.service import Caller, Service
-from wattfill.server.store import Store, verify_log
+from wattfill.server.store import Store, Tree, verify_log
+
+NUMBERS = itertools.count()
 
 
 class FakeClock:
@@ -610,6 +618,21 @@ def test_doctor_says_what_is_wrong(tmp_path):
     assert "wrong  database: text.db is damaged, or no SQLite file" in broken.stdout
 
 
+def test_several_workers_are_refused_where_groups_are_dispatched(tmp_path, capsys, monkeypatch):
+    url = str(tmp_path / "site.db")
+    database = opened(url)
+    dispatched(database, FakeClock())
+    database.close()
+    monkeypatch.setenv("WATTFILL_WORKERS", "2")
+    served = main(["serve", "--database", url]), capsys.readouterr().err
+    examined = main(["doctor", "--database", url, "--port", "0"]), capsys.readouterr().out
+    rule = "workers must be 1 with 1 dispatched group, as one process sends all commands, got 2"
+
+    assert served == (2, f"wattfill: {rule}\n")
+    assert examined[0] == 1
+    assert f"wrong  settings: {rule}\n" in examined[1]
+
+
 def test_a_database_of_another_kind_is_refused(tmp_path):
     done = run("serve", "--database", "mysql://somewhere", cwd=tmp_path)
 
@@ -746,3 +769,427 @@ def test_ten_thousand_rows_of_the_log_are_not_needed_to_follow(database):
     one.store.committed()
 
     assert len(other.organisation(site.name).group_root) == 102
+
+
+# What fails half-way
+
+
+class Breaking(Sqlite):
+    """A SQLite file whose statements fail, or end the process, after some."""
+
+    def __init__(self, path: str, fail: Callable[[], None]) -> None:
+        super().__init__(path)
+        self.left = -1
+        self.fail = fail
+
+    def _execute(self, sql, values):
+        if self.left == 0:
+            self.fail()
+        self.left -= 1
+        return super()._execute(sql, values)
+
+
+def no_memory() -> None:
+    raise MemoryError
+
+
+def no_thread(*_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+CHANGES = [
+    ("create_group", {"id": "c", "name": "C", "maximum_capacity": 5.0, "parent": "a"}),
+    ("update_group", "b", {"buffer": 0.5, "admission": "rotate"}),
+    ("update_group", "b", {"parent": "a"}),
+    (
+        "add_station",
+        "a",
+        {"chargestation": "u", "connectors": [{"id": "1", "maximum_capacity": 9.0}]},
+    ),
+    ("update_station", "s", {"connectors": [{"id": "3", "maximum_capacity": 9.0}]}),
+    ("update_session", "s", "1", {"maximum": 7.0}),
+    ("stop_session", "s", "1"),
+    ("remove_station", "s"),
+]
+
+
+def test_a_thread_that_does_not_start_ends_the_start(tmp_path, monkeypatch):
+    opened(str(tmp_path / "site.db")).close()
+    monkeypatch.setattr(threading.Thread, "start", no_thread)
+
+    engine = Engine(connect(str(tmp_path / "site.db")))
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        engine.start()
+    refused = engine.submit("read", lambda _: None).exception()
+    engine.stop()
+
+    assert not engine.is_ready
+    assert isinstance(refused, Refusal)
+    assert refused.status == 503
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change[0])
+def test_a_change_that_runs_out_of_memory_at_any_statement_did_not_happen(tmp_path, change):
+    opened(str(tmp_path / "site.db")).close()
+    database = Breaking(str(tmp_path / "site.db"), no_memory)
+    database.run("PRAGMA synchronous=OFF")
+    engine = Engine(database)
+    with database.transaction():
+        site = Site(engine.service)
+    engine.service.store.committed()
+    engine.start()
+
+    def seen() -> list[object]:
+        return [
+            engine.submit("read", lambda _, what=what: site.do((what,))).result()
+            for what in ("list_groups", "list_sessions", "list_changes")
+        ]
+
+    before, n_statements, failure = seen(), 0, MemoryError()
+    while failure is not None:
+
+        def change_and_fail(_: Service, left: int = n_statements) -> None:
+            database.left = left
+            site.do(change)
+
+        failure = engine.submit("write", change_and_fail).exception()
+        database.left = -1
+        if failure is not None:
+            assert isinstance(failure, MemoryError)
+            assert seen() == before
+            n_statements += 1
+    after = seen()
+    engine.stop()
+
+    assert n_statements > 3
+    assert after != before
+
+
+KILLED = """
+import itertools, os, signal, sys
+from wattfill.server.database import Sqlite
+from wattfill.server.migrations import STEPS, migrate, version
+
+class Killed(Sqlite):
+    def _execute(self, sql, values):
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+        return super()._execute(sql, values)
+
+for n in itertools.count():
+    path = f"{sys.argv[1]}/{n}.db"
+    child = os.fork()
+    if not child:
+        database = Killed(path)
+        database.left = n
+        migrate(database)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    database = Sqlite(path)
+    there = version(database)
+    tables = [name for (name,) in database.rows("SELECT name FROM sqlite_master ORDER BY name")]
+    migrate(database)
+    print(there, version(database) == len(STEPS), *tables)
+    database.close()
+    if status == 0:
+        break
+"""
+
+
+def test_a_process_that_is_killed_at_any_statement_of_a_step_leaves_a_version(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, text=True
+    )
+    found = [line.split() for line in done.stdout.splitlines()]
+    tables_of: dict[str, set[tuple[str, ...]]] = {}
+    for there, _, *tables in found:
+        tables_of.setdefault(there, set()).add(tuple(tables))
+
+    assert done.returncode == 0, done.stderr
+    assert sorted(map(int, tables_of)) == list(range(len(migrations.STEPS) + 1))
+    assert all(len(tables) == 1 for tables in tables_of.values())
+    assert all(is_current == "True" for _, is_current, *_ in found)
+    assert len(found) > sum(len(step) for step in migrations.STEPS)
+
+
+def test_a_step_only_adds_so_that_the_version_before_it_goes_on_beside_it():
+    adds = re.compile(
+        r"CREATE (TABLE|INDEX|UNIQUE INDEX) |INSERT INTO |"
+        r"ALTER TABLE \w+ ADD COLUMN \w+ [A-Z ]+( DEFAULT \S+)?$"
+    )
+    columns = [s for step in migrations.STEPS[1:] for s in step if " ADD COLUMN " in s]
+
+    for step in migrations.STEPS[1:]:
+        for statement in step:
+            assert adds.match(statement), statement
+    for column in columns:
+        # Who does not know of it leaves it out.
+        assert "NOT NULL" not in column or "DEFAULT" in column
+
+
+# Dispatching
+
+
+def dispatched(database: Database, clock: Clock, lease: float | None = None) -> tuple[Site, Tree]:
+    """Return a site whose group b is dispatched by a service with a clock."""
+    manner = Manner(lease, skew=2.0, lag=5.0)
+    service = Service(Store(database, clock), clock, manner)
+    with database.transaction():
+        site = Site(service)
+        site.do(("update_group", "b", {"dispatch": True}))
+    service.store.committed()
+    organisation = service.store.organisation(site.name)
+    tree = organisation.trees["b"]
+    take_up(database, clock, manner, organisation, tree)
+    return site, tree
+
+
+def restarted(site: Site, url: str, clock: Clock) -> tuple[Database, Tree]:
+    """Go on with a site in the database at a URL, as another process does."""
+    database = opened(url)
+    site.service = service_of(database, clock)
+    organisation = site.service.store.organisation(site.name)
+    assert take_lead(database, clock)
+    take_up(database, clock, Manner(), organisation, organisation.trees["b"])
+    return database, organisation.trees["b"]
+
+
+def planned(site: Site, tree: Tree) -> list[dict]:
+    commands, error = site.service.plan(tree)
+    assert error is None
+    return commands
+
+
+def confirm(site: Site, commands: list[dict]) -> None:
+    reports = [
+        {k: c[k] for k in ("chargestation", "connector", "seq")} | {"kind": "confirm"}
+        for c in commands
+    ]
+    site.do(("report", "b", reports))
+
+
+def limits(commands: list[dict]) -> dict[str, float]:
+    return {c["connector"]: c["limit"] for c in commands}
+
+
+def change(site: Site, *operation: object) -> None:
+    with site.service.store.database.transaction():
+        site.do(operation)
+    site.service.store.committed()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "site.db")
+    return request.getfixturevalue("postgres").new_database(f"server_{next(NUMBERS)}")
+
+
+def test_a_station_that_cannot_be_reached_is_not_forgotten(url):
+    clock = FakeClock()
+    database = opened(url)
+    site, tree = dispatched(database, clock)
+    first = planned(site, tree)
+    site.do(("report", "b", [{"chargestation": "t", "kind": "offline"}]))
+    database.close()
+    database, tree = restarted(site, url, clock)
+    after = planned(site, tree)
+    site.service.tell_anew(site.service.store.organisation(site.name), tree)
+    anew = planned(site, tree)
+    site.do(("report", "b", [{"chargestation": "t", "kind": "online"}]))
+    again = planned(site, tree)
+    database.close()
+
+    assert set(limits(first)) == set(limits(again)) == {"1", "2"}
+    assert after == anew == []
+
+
+def test_a_backup_that_is_put_back_makes_all_stations_unknown(url, request):
+    clock = FakeClock()
+    database = opened(url)
+    assert take_lead(database, clock)
+    site, tree = dispatched(database, clock)
+    for connector in "12":
+        change(site, "stop_session", "t", connector)
+    for _ in range(2):
+        confirm(site, planned(site, tree))
+        clock.at += 6
+    database.close()
+    database, tree = restarted(site, url, clock)
+    known = tree.dispatcher.committed(clock.at).connectors
+    database.close()
+    backup = backed_up(url, request)
+    database, tree = restarted(site, url, clock)
+    change(site, "start_session", {"chargestation": "t", "connector": "1"})
+    raised = planned(site, tree)
+    confirm(site, raised)
+    database.close()
+    if not url.startswith("postgresql"):
+        backup = str(Path(backup).replace(url))
+    # It knows nothing of the session at connector 1, nor of what was sent there.
+    database, tree = restarted(site, backup, clock)
+    change(site, "start_session", {"chargestation": "t", "connector": "2"})
+    first = planned(site, tree)
+    confirm(site, first[:1])
+    clock.at += 6
+    meanwhile = planned(site, tree), tree.dispatcher.committed().groups["b"]
+    confirm(site, first[1:])
+    clock.at += 6
+    last = planned(site, tree)
+    database.close()
+
+    assert set(known.values()) == {0.0}
+    assert limits(raised) == {"1": 22.0}
+    assert limits(first) == {"1": 0.0, "2": 0.0}
+    assert min(c["seq"] for c in first) > max(c["seq"] for c in raised)
+    assert max(c["seq"] for c in first) < 2**53
+    assert meanwhile == ([], 22.0)
+    assert limits(last) == {"2": 22.0}
+
+
+def backed_up(url: str, request: pytest.FixtureRequest) -> str:
+    """Return a copy of a database that nobody uses."""
+    if not url.startswith("postgresql"):
+        return str(shutil.copy(url, f"{url}.backup"))
+    server, name = request.getfixturevalue("postgres"), f"server_{next(NUMBERS)}"
+    database = connect(server.url)
+    database.run(f"CREATE DATABASE {name} TEMPLATE {url.split('/')[3].partition('?')[0]}")
+    database.close()
+    return server.url.replace("/postgres?", f"/{name}?")
+
+
+def test_a_database_that_is_said_to_be_put_back_is_not_believed(url):
+    clock = FakeClock()
+    database = opened(url)
+    assert take_lead(database, clock)
+    site, tree = dispatched(database, clock)
+    confirm(site, planned(site, tree))
+    clock.at += 6
+    before = tree.dispatcher.committed(clock.at).groups["b"]
+    # Of an image of a whole disk nobody else can tell.
+    if database.name == "postgresql":
+        database.run("UPDATE wf_mark SET place = 'put back'")
+    database.close()
+    if not url.startswith("postgresql"):
+        Path(f"{url}.dispatch").unlink()
+    database, tree = restarted(site, url, clock)
+    after = tree.dispatcher.committed(clock.at).groups["b"]
+    database.close()
+
+    assert (before, after) == (0.0, 44.0)
+
+
+def test_a_server_that_was_deposed_sends_nothing_though_it_cannot_write(tmp_path):
+    url, clock = str(tmp_path / "site.db"), FakeClock()
+    opened(url).close()
+
+    def fail_once() -> None:
+        database.left = -1
+        raise NoSpace("the disk is full")
+
+    database = Breaking(url, fail_once)
+    site, tree = dispatched(database, clock)
+    for _ in range(2):
+        confirm(site, planned(site, tree))
+        clock.at += 6
+    change(site, "stop_session", "t", "2")
+    other = opened(url)
+    organisation = service_of(other, clock).store.organisation(site.name)
+    take_up(other, clock, Manner(), organisation, organisation.trees["b"])
+    database.left = 0
+    _, error = site.service.plan(tree)
+    other.close()
+    database.close()
+
+    assert str(error) == "another server has taken the journal over"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from([1.0, 20.0, 45.0, 200.0]),
+            st.sampled_from([0.0, 1.0, -1.0, 3600.0, -3600.0, 1e8]),
+            st.sampled_from(["confirm", "stop", "start", "nothing"]),
+        ),
+        min_size=3,
+        max_size=12,
+    )
+)
+@settings(max_examples=30)
+def test_whoever_sets_the_wall_clock_changes_nothing(database, steps):
+    steady, wall = 1000.0, [1e9, 1e9]
+    clocks = [Clock(lambda n=n: wall[n], lambda: steady) for n in (0, 1)]
+    sites = [dispatched(database, clock, lease=60.0) for clock in clocks]
+    told: list[list[object]] = [[], []]
+    for passed, jump, what in steps:
+        steady += passed
+        wall[1] += jump
+        for n, (site, tree) in enumerate(sites):
+            if what == "stop":
+                change(site, "stop_session", "t", "1")
+            elif what == "start":
+                change(site, "start_session", {"chargestation": "t", "connector": "1"})
+            commands = planned(site, tree)
+            if what == "confirm":
+                confirm(site, commands)
+            told[n] += [commands, tree.dispatcher.committed().groups["b"]]
+    for _, tree in sites:
+        tree.dispatcher.close()
+
+    assert told[0] == told[1]
+
+
+def test_after_a_sleep_leases_are_over_before_anything_is_raised(database):
+    steady = 1000.0
+    site, tree = dispatched(database, Clock(lambda: 1e9, lambda: steady), lease=60.0)
+    confirm(site, planned(site, tree))
+    steady += 10
+    raised = planned(site, tree)
+    confirm(site, raised)
+    steady += 6
+    change(site, "stop_session", "t", "2")
+    # The machine sleeps for an hour: what it knows at once is what the leases left.
+    steady += 3600
+    commands = planned(site, tree)
+    counted = tree.dispatcher.committed().connectors
+
+    assert limits(raised) == {"1": 11.0, "2": 11.0}
+    assert limits(commands) == {"1": 22.0, "2": 0.0}
+    assert counted == {("t", "1"): 22.0, ("t", "2"): 0.0}
+
+
+# Stations that cannot be believed
+
+
+def test_an_absurd_reading_changes_nothing_and_a_true_one_what_others_get(database, caplog):
+    clock = FakeClock()
+    site, tree = dispatched(database, clock)
+
+    def told() -> dict[str, object]:
+        return tree.dispatcher.committed().connectors
+
+    def read(power: float) -> None:
+        reading = {"chargestation": "t", "connector": "1", "kind": "meter", "power": power}
+        site.do(("report", "b", [reading]))
+
+    for _ in range(3):
+        confirm(site, planned(site, tree))
+        clock.at += 6
+    before = told()
+    for power in (1e5, 23.2, 4e6):
+        read(power)
+        clock.at += 6
+        read(power)
+    unmoved = told()
+    for _ in range(2):
+        read(20.0)
+        clock.at += 6
+    read(20.0)
+    after = told()
+    lowered = planned(site, tree)
+
+    assert before == unmoved == {("t", "1"): 11.0, ("t", "2"): 11.0}
+    assert after == {("t", "1"): 22.0, ("t", "2"): 11.0}
+    assert limits(lowered)["2"] == 0.0
+    assert [r.connector for r in caplog.records if "than it was told" in r.message] == [("t", "1")]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from servers import Postgres, Serving, new_key, opened, postgres_programs, service_of
+from servers import Serving, new_key, opened, service_of
 
 from wattfill.server import keys
 from wattfill.server.api import OPERATIONS, PREFIXES, STREAM
@@ -39,20 +39,14 @@ STATION = {
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def server(request, tmp_path_factory) -> Iterator[Serving]:
-    postgres = None
     if request.param == "postgresql":
-        if postgres_programs() is None:
-            pytest.skip("PostgreSQL is not installed: initdb was not found")
-        postgres = Postgres()
-        url = postgres.url
+        url = request.getfixturevalue("postgres").new_database("api")
     else:
         url = str(tmp_path_factory.mktemp("server") / "site.db")
     # Vehicles follow at once, so that what a station confirms is free at once.
     serving = Serving(url, "--log-level", "debug", WATTFILL_LAG="0")
     yield serving
     serving.close()
-    if postgres is not None:
-        postgres.close()
 
 
 @pytest.fixture

@@ -487,6 +487,13 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
             },
         )
 
+    def disobeying(self) -> frozenset[Key]:
+        """Return the connectors that draw more than was ever sent to them, by their meters.
+
+        They count with their maximum, and others are planned around them; see `meter`.
+        """
+        return frozenset(plug.key for plug in self._plugs.values() if plug.disobeys)
+
     def waiting(self) -> tuple[Waiting, ...]:
         """Return the increases that the last plan could not hold, and what each waits for."""
         return tuple(

@@ -58,6 +58,7 @@ EVENTS_AHEAD = 256
 """Events that a stream may be late by."""
 FAILED_LOGINS = 1 / 5, 20
 """From one address, a second and at once, before they are answered with 429."""
+REQUEST_ID = "wattfill.request_id"
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -91,6 +92,8 @@ def create(
             patience=settings.patience,
             manner=Manner(settings.lease or None, settings.skew, settings.lag),
             two_person=settings.two_person,
+            takeover=settings.takeover,
+            is_one_of_many=settings.workers > 1,
         )
     server = _Server(settings, engine)
 
@@ -342,16 +345,17 @@ class _Server:
         return _json(b'{"ok":true,"result":{"_id":"healthz"}}')
 
     async def readyz(self, request: Request) -> Response:
-        """Say whether requests can be answered: the database does what it is asked."""
+        """Say whether requests can be answered: the database can be read, and written."""
         if not self.engine.is_ready:
             raise Refusal(503, "the database is being read", headers=_retry_after(1))
         try:
             async with asyncio.timeout(self.settings.patience):
-                await self.engine.read(lambda service: service.ping())
+                if self.engine.trouble is None:
+                    await self.engine.read(lambda service: service.ping())
+                else:
+                    await self.engine.write(lambda service: service.try_to_write())
         except TimeoutError:
             raise Refusal(503, "the database is waited for", headers=_retry_after(1)) from None
-        if self.engine.trouble is not None:
-            raise Refusal(503, "the database failed the last time", headers=_retry_after(1))
         return _json(b'{"ok":true,"result":{"_id":"readyz"}}')
 
     async def show_metrics(self, request: Request) -> Response:
@@ -381,6 +385,7 @@ class _Around:
             await self._app(scope, receive, send)
             return
         started, request_id = time.perf_counter(), secrets.token_hex(8)
+        scope[REQUEST_ID] = request_id
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -403,9 +408,8 @@ class _Around:
             response = _json(_dumps(refusal.body()).encode(), refusal.status, refusal.headers)
             await response(scope, receive, send_with_headers)
         except Exception:
-            log.exception("a request failed", extra={"request": request_id})
+            fault = failed(scope)
             if status == 0:
-                fault = Refusal(500, f"the server failed; its log has it under {request_id}")
                 response = _json(_dumps(fault.body()).encode(), 500)
                 await response(scope, receive, send_with_headers)
         finally:
@@ -424,6 +428,13 @@ class _Around:
                     "ms": round(seconds * 1000, 2),
                 },
             )
+
+
+def failed(scope: Scope) -> Refusal:
+    """Log the fault that is being handled; return what is said of it, which is where to look."""
+    request_id = scope[REQUEST_ID]
+    log.exception("a request failed", extra={"request": request_id})
+    return Refusal(500, f"the server failed; its log has it under {request_id}")
 
 
 def _ids_last(path: str) -> list[bool]:

@@ -20,7 +20,7 @@ from wattfill.server import keys, panel, settings
 from wattfill.server.app import create
 from wattfill.server.clock import Clock
 from wattfill.server.database import Database, Sqlite, connect
-from wattfill.server.dispatching import Manner
+from wattfill.server.dispatching import Manner, refuse_workers
 from wattfill.server.fields import ID, ID_RULE
 from wattfill.server.migrations import STEPS, migrate, version
 from wattfill.server.protocol import BoundedProtocol
@@ -66,6 +66,7 @@ def serve(options: argparse.Namespace) -> tuple[str, int]:
     database = connect(found.database, found.patience)
     try:
         migrate(database)
+        refuse_workers(database, found.workers)
         first = _first_key(database)
     finally:
         database.close()
@@ -256,6 +257,10 @@ def _examine(database: Database, found: Settings) -> list[tuple[bool, str]]:
     lines.append((is_current, f"tables: version {there} of {len(STEPS)}{note}"))
     if not is_current:
         return lines
+    try:
+        refuse_workers(database, found.workers)
+    except InputError as error:
+        lines.append((False, f"settings: {error}"))
     valid = [k for k in _service(database).list_keys() if k["revoked_at"] is None]
     state = f"{len(valid)} not revoked" if valid else "none: wattfill keys create makes one"
     lines.append((bool(valid), f"keys: {state}"))

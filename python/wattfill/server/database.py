@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from fcntl import LOCK_EX, LOCK_NB, flock
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from wattfill.errors import InputError, MissingExtraError, WattfillError
 
@@ -51,6 +52,8 @@ class Database(ABC):
 
     name: str
     in_transaction = False
+    mark = 0
+    """How often journals were written, as far as is known outside of the database."""
 
     @abstractmethod
     def open(self) -> None:
@@ -72,6 +75,26 @@ class Database(ABC):
 
         Say whether it is held.
         """
+
+    @abstractmethod
+    def still_leads(self) -> bool:
+        """Show others a sign of life; say whether the lock is still held."""
+
+    @abstractmethod
+    def sign_of_leader(self) -> tuple[object, ...] | None:
+        """Return what changes as long as the server that holds the lock lives; None if unknown."""
+
+    @abstractmethod
+    def depose(self, sign: tuple[object, ...]) -> None:
+        """Take the lock from the server whose last sign of life this was."""
+
+    @abstractmethod
+    def place(self) -> str:
+        """Return what tells this database from one that was made of a copy of it."""
+
+    def keep_mark(self, mark: int) -> None:
+        """Keep outside of the database how often journals were written."""
+        self.mark = mark
 
     _begin_write: str
     _begin_read: str
@@ -115,7 +138,7 @@ class Database(ABC):
             self.in_transaction = False
             try:
                 self._execute("ROLLBACK", {})
-            except DatabaseError:
+            except Exception:
                 # Where that fails the database has done it already, or will as we leave.
                 self.close()
 
@@ -143,7 +166,10 @@ class Sqlite(Database):
         self.path = Path(path)
         self._patience = patience
         self._connection: sqlite3.Connection | None = None
-        self._lock: IO[bytes] | None = None
+        self._is_doubtful = False
+        """Whether the disk failed, so that what can be read may not be on it."""
+        self._lock_path = Path(f"{self.path}.dispatch")
+        self._lock: int | None = None
 
     def __str__(self) -> str:
         return str(self.path)
@@ -165,10 +191,18 @@ class Sqlite(Database):
             )
             for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
+            # A process that was killed, or whose disk failed, may have left a commit in the log
+            # that can be read and is not on the disk. Nobody is told of it before it is.
+            row = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except OSError as error:
             raise Unreachable(f"{self.path} cannot be opened: {error.strerror}") from None
         except sqlite3.Error as error:
             raise self._translated(error) from error
+        is_busy, n_frames, n_copied = row
+        if self._is_doubtful and (is_busy or n_copied != n_frames):
+            self.close()
+            raise Busy(f"{self.path} is used by another process, and its disk has failed")
+        self._is_doubtful = False
 
     def close(self) -> None:
         """Let the connection go, if there is one."""
@@ -176,9 +210,7 @@ class Sqlite(Database):
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self._let_lock_go()
 
     def rollback(self) -> None:
         """Undo what was begun; after some failures SQLite has done that already."""
@@ -217,6 +249,7 @@ class Sqlite(Database):
         if primary in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             # What the disk is left with after a failure is unknown, so that nothing more is
             # written over this connection.
+            self._is_doubtful = True
             self.close()
             return Unreachable(f"{self.path} cannot be read or written: {error}")
         if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -226,14 +259,75 @@ class Sqlite(Database):
     def try_to_lead(self) -> bool:
         """Take the lock of the one server that dispatches: a file beside the database."""
         if self._lock is None:
-            lock = open(f"{self.path}.dispatch", "ab")  # noqa: SIM115 - held while we live
+            lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 flock(lock, LOCK_EX | LOCK_NB)
             except OSError:
-                lock.close()
+                os.close(lock)
                 return False
             self._lock = lock
-        return True
+        return self.still_leads()
+
+    def still_leads(self) -> bool:
+        """Touch the file; say whether it is the one that is locked, and no other in its place."""
+        if self._lock is None:
+            return False
+        try:
+            is_there = os.path.samestat(self._lock_path.stat(), os.fstat(self._lock))
+        except FileNotFoundError:
+            is_there = False
+        if is_there:
+            os.utime(self._lock)
+        else:
+            self._let_lock_go()
+        return is_there
+
+    def sign_of_leader(self) -> tuple[object, ...] | None:
+        """Return which file is there, and when it was touched."""
+        try:
+            there = self._lock_path.stat()
+        except FileNotFoundError:
+            return None
+        return there.st_ino, there.st_mtime_ns
+
+    def depose(self, sign: tuple[object, ...]) -> None:
+        """Put a copy of the file in its place, which nobody has locked."""
+        copy = self._lock_path.with_suffix(f".{secrets.token_hex(8)}")
+        copy.write_bytes(self._lock_path.read_bytes())
+        copy.chmod(0o600)
+        if self.sign_of_leader() == sign:
+            copy.replace(self._lock_path)
+        copy.unlink(missing_ok=True)
+
+    def place(self) -> str:
+        """Return what the locked file holds: it is not copied with the database.
+
+        The mark stands beside it.
+        """
+        assert self._lock is not None
+        place, _, mark = os.pread(self._lock, 64, 0).decode("ascii", "replace").partition(" ")
+        if not mark:
+            place, mark = secrets.token_hex(8), "0"
+            try:
+                os.pwrite(self._lock, f"{place} {0:020}\n".encode(), 0)
+                os.fsync(self._lock)
+            except OSError as error:
+                raise NoSpace(f"{self._lock_path} cannot be written: {error.strerror}") from None
+        self.mark = max(self.mark, int(mark))
+        return place
+
+    def keep_mark(self, mark: int) -> None:
+        """Keep it in the locked file; it may be lost with the power, and be too low then."""
+        super().keep_mark(mark)
+        if self._lock is not None:
+            # Behind the place and a space. What cannot be written is too low as well.
+            with suppress(OSError):
+                os.pwrite(self._lock, f"{mark:020}".encode(), 17)
+
+    def _let_lock_go(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 class Postgres(Database):
@@ -254,6 +348,7 @@ class Postgres(Database):
         self._url = url
         self._patience_ms = max(1, int(patience * 1000))
         self._connection: psycopg.Connection[Row] | None = None
+        self._leads = False
 
     def __str__(self) -> str:
         # A URL may hold a password.
@@ -277,7 +372,7 @@ class Postgres(Database):
 
     def close(self) -> None:
         """Let the connection go, if there is one."""
-        self.in_transaction = False
+        self.in_transaction = self._leads = False
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()
@@ -322,8 +417,48 @@ class Postgres(Database):
 
     def try_to_lead(self) -> bool:
         """Take the lock of the one server that dispatches: it goes with the connection."""
-        row = self.row("SELECT pg_try_advisory_lock(:number)", number=DISPATCH_LOCK)
-        return row is not None and bool(row[0])
+        if not self._leads:
+            row = self.row("SELECT pg_try_advisory_lock(:number)", number=DISPATCH_LOCK)
+            self._leads = row is not None and bool(row[0])
+        return self._leads
+
+    def still_leads(self) -> bool:
+        """Ask for something, which others see; say whether the connection is still the same."""
+        if self._leads:
+            self.row("SELECT 1")
+        return self._leads
+
+    def sign_of_leader(self) -> tuple[object, ...] | None:
+        """Return which session holds the lock, and when it was last asked for something.
+
+        Sessions of another role cannot be looked at.
+        """
+        row = self.row(
+            "SELECT a.pid, CAST(a.backend_start AS TEXT), CAST(a.state_change AS TEXT) "
+            "FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.granted "
+            "AND l.locktype = 'advisory' AND l.classid = 0 AND l.objid = :number AND l.database = "
+            "(SELECT oid FROM pg_database WHERE datname = current_database())",
+            number=DISPATCH_LOCK,
+        )
+        return row if row is not None and None not in row else None
+
+    def depose(self, sign: tuple[object, ...]) -> None:
+        """End the session, and so whatever it was about to write."""
+        self.row(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = :pid "
+            "AND CAST(backend_start AS TEXT) = :start AND CAST(state_change AS TEXT) = :change",
+            **dict(zip(("pid", "start", "change"), sign, strict=True)),
+        )
+
+    def place(self) -> str:
+        """Return which cluster it is, on which line of its history, and which database."""
+        row = self.row(
+            "SELECT CONCAT(c.system_identifier, '/', "
+            "SUBSTR(pg_walfile_name(pg_current_wal_lsn()), 1, 8), '/', d.oid) "
+            "FROM pg_control_system() c, pg_database d WHERE d.datname = current_database()"
+        )
+        assert row is not None
+        return str(row[0])
 
 
 def connect(url: str, patience: float = 5.0) -> Database:

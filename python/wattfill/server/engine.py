@@ -21,7 +21,7 @@ from wattfill.errors import JournalError
 from wattfill.server import commissioning
 from wattfill.server.clock import Clock
 from wattfill.server.database import Busy, Database, DatabaseError, NoSpace, Unreachable
-from wattfill.server.dispatching import Manner, take_up
+from wattfill.server.dispatching import Manner, take_lead, take_up
 from wattfill.server.refusal import Refusal, unavailable
 from wattfill.server.service import LAST_USED_STEP, Service
 from wattfill.server.store import Organisation, Store, Tree
@@ -92,6 +92,10 @@ class Engine:
         How stations take their commands.
     two_person : str
         Whether raising what is commissioned needs two persons: one of `commissioning.MODES`.
+    takeover : float
+        Seconds without a sign of life of the server that dispatches after which this one does.
+    is_one_of_many : bool
+        Whether other processes of the same server get some of the requests.
 
     """
 
@@ -103,20 +107,32 @@ class Engine:
         patience: float = 5.0,
         manner: Manner | None = None,
         two_person: str = "auto",
+        takeover: float = 10.0,
+        is_one_of_many: bool = False,
     ) -> None:
         self.clock = clock or Clock()
         self.database = database
         self.store = Store(database, self.clock)
-        self.service = Service(self.store, self.clock, manner or Manner(), two_person)
+        self.service = Service(
+            self.store,
+            self.clock,
+            manner or Manner(),
+            two_person,
+            is_one_of_many=is_one_of_many,
+        )
         self.patience = patience
+        self.takeover = takeover
+        self._sign: tuple[tuple[object, ...] | None, float] = None, 0.0
+        """The last sign of life of the server that dispatches, and since when it is the last."""
         self.followers: set[Follower] = set()
         self.leads = False
         self.is_ready = False
         self.trouble: str | None = None
-        """Why the database could not be used the last time, if so."""
+        """Why the database could not be used, if something was not written since."""
         self.n_groups = 0
         self.n_commands = 0
         self.n_pending = 0
+        self.n_disobeying = 0
         self._jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self._held: Job[Any] | None = None
         self._thread = threading.Thread(target=self._work, name="wattfill-engine", daemon=True)
@@ -124,6 +140,8 @@ class Engine:
         self._next_flush = time.monotonic() + LAST_USED_STEP
         self._due: dict[tuple[str, str], float] = {}
         """When a tree is planned next, by its organisation and root."""
+        self._told: set[tuple[str, str]] = set()
+        """Trees whose stations were told anew since this server dispatches."""
         self._is_stopping = False
 
     # From other threads
@@ -131,8 +149,8 @@ class Engine:
     def start(self) -> None:
         """Read the database, and begin to work."""
         self.n_groups = self.store.load()
-        self.is_ready = True
         self._thread.start()
+        self.is_ready = True
 
     def stop(self) -> None:
         """Finish what was asked for, and stop."""
@@ -199,6 +217,7 @@ class Engine:
             except Exception as error:
                 log.exception("the engine goes on after a fault")
                 self._give_up_transaction()
+                self._read_again_after(error)
                 for job in jobs:
                     if not job.done.done():
                         job.done.set_exception(error)
@@ -272,13 +291,10 @@ class Engine:
                 outcomes = [self._outcome(job) for job in jobs]
                 if writes:
                     touched = self._commit()
-                self.trouble = None
+                    self.trouble = None
             except DatabaseError as error:
                 self._give_up_transaction()
-                self.trouble = str(error)
-                if isinstance(error, Unreachable) and self.leads:
-                    # The lock may be gone with the connection.
-                    self._step_down()
+                self._note_trouble(error)
                 is_over = time.monotonic() + pause > deadline
                 if (
                     isinstance(error, NoSpace)
@@ -299,6 +315,8 @@ class Engine:
                         self._do([job])
                     return
                 log.exception("a request failed")
+                if jobs[0].kind == "alone" or isinstance(error, MemoryError):
+                    self._read_again_after(error)
                 jobs[0].done.set_exception(error)
                 return
             break
@@ -343,6 +361,22 @@ class Engine:
         self.database.rollback()
         self.store.rolled_back()
 
+    def _note_trouble(self, error: Exception) -> None:
+        self.trouble = str(error)
+        if isinstance(error, Unreachable) and self.leads:
+            # The lock may be gone with the connection.
+            self._step_down()
+
+    def _read_again_after(self, error: Exception) -> None:
+        """Take a fault for the end of the process, as far as memory is concerned.
+
+        What a dispatcher was half-way through is in its journal or did not happen; without memory
+        anything may be half done.
+        """
+        self._step_down()
+        if isinstance(error, MemoryError):
+            self.store.read_all_again()
+
     def _answer_unavailable(self, jobs: list[Job[Any]], error: DatabaseError) -> None:
         """Answer reads if they can be, and refuse the rest."""
         for job in jobs:
@@ -376,24 +410,41 @@ class Engine:
                     self._take_up(organisation, tree)
             self._tell(organisation, roots, self.followers)
         except DatabaseError as error:
+            self._note_trouble(error)
             log.error("followers are not told", extra={"reason": str(error)})
 
     def _take_up(self, organisation: Organisation, tree: Tree) -> None:
         """Dispatch a tree, if it is to be and this server does that."""
         if not tree.is_dispatched or tree.dispatcher is not None or tree.dispatch_error:
             return
-        if not self.leads and not self._try_to_lead():
+        if not (self.leads and self.database.still_leads()) and not self._try_to_lead():
             return
         take_up(self.database, self.clock, self.service.manner, organisation, tree)
+        if (organisation.id, tree.root) not in self._told:
+            # What the server before this one was about to send is not known.
+            self._told.add((organisation.id, tree.root))
+            self.service.tell_anew(organisation, tree)
 
     def _try_to_lead(self) -> bool:
-        self.leads = self.database.try_to_lead()
+        """Become the server that dispatches, if none does or that one shows no sign of life."""
+        self.leads = take_lead(self.database, self.clock)
+        if self.leads:
+            return True
+        sign, now = self.database.sign_of_leader(), time.monotonic()
+        if sign is None or sign != self._sign[0]:
+            self._sign = sign, now
+        elif now >= self._sign[1] + self.takeover:
+            log.warning("the server that dispatches shows no sign of life: its place is taken")
+            self._sign = None, now
+            self.database.depose(sign)
+            self.leads = take_lead(self.database, self.clock)
         return self.leads
 
     def _step_down(self) -> None:
         """Dispatch no more until the lock is held again; what is known then is in the journals."""
         self.leads = False
         self._due.clear()
+        self._told.clear()
         for organisation in self.store.organisations():
             organisation.stale.update(
                 tree.root for tree in organisation.trees.values() if tree.dispatcher is not None
@@ -424,6 +475,10 @@ class Engine:
             commands, error = self.service.plan(tree)
             if error is not None:
                 log.error("limits are only lowered", extra={"root": root, "reason": str(error)})
+                if isinstance(error, JournalError):
+                    log.warning("another server dispatches now")
+                else:
+                    self._note_trouble(error)
                 if isinstance(error, (JournalError, Unreachable)):
                     self._step_down()
                     return
@@ -466,6 +521,12 @@ class Engine:
         if now < self._next_look:
             return
         self._next_look = now + LOOK_ROUND
+        try:
+            if self.leads and not self.database.still_leads():
+                log.warning("another server dispatches now")
+                self._step_down()
+        except DatabaseError as error:
+            self._note_trouble(error)
         self.n_groups = sum(len(o.group_root) for o in self.store.organisations())
         if now >= self._next_flush:
             self._next_flush = now + LAST_USED_STEP
@@ -475,18 +536,20 @@ class Engine:
             try:
                 organisation = self.store.organisation(tenant)
             except DatabaseError as error:
-                self.trouble = str(error)
+                self._note_trouble(error)
                 return
             roots = {
                 organisation.group_root.get(f.group) for f in self.followers if f.tenant == tenant
             }
             self._after(tenant, {root for root in roots if root is not None})
-        self.n_pending = sum(
-            len(tree.dispatcher.waiting())
+        dispatchers = [
+            tree.dispatcher
             for organisation in self.store.organisations()
             for tree in organisation.trees.values()
             if tree.dispatcher is not None
-        )
+        ]
+        self.n_pending = sum(len(dispatcher.waiting()) for dispatcher in dispatchers)
+        self.n_disobeying = sum(len(dispatcher.disobeying()) for dispatcher in dispatchers)
 
 
 def _differs(now: dict[str, Any], before: dict[str, Any]) -> bool:

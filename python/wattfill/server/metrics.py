@@ -37,10 +37,15 @@ class _EngineMetrics(Collector):
                 "Increases that wait for confirmations.",
                 engine.n_pending,
             ),
+            (
+                "wattfill_disobeying_connectors",
+                "Connectors that draw more than they were told.",
+                engine.n_disobeying,
+            ),
             ("wattfill_dispatches", "1 where this process dispatches.", int(engine.leads)),
             (
                 "wattfill_database_up",
-                "1 where the database did what it was asked.",
+                "1 where the database could be written the last time.",
                 int(engine.trouble is None),
             ),
         ):

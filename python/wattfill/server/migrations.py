@@ -1,7 +1,8 @@
 """The tables, and how a database comes from one version of them to the next.
 
 A step is never changed once it was released: what comes later is a new step. Each runs in one
-transaction, so a database is at one version or at the next, whenever the process is killed.
+transaction, so a database is at one version or at the next, whenever the process is killed. After
+the first a step only adds, so that a server of the version before goes on beside the new one.
 """
 
 from __future__ import annotations
@@ -154,6 +155,17 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE INDEX wf_raise_by_group ON wf_raise (organisation, group_id)",
         "CREATE UNIQUE INDEX wf_raise_pending ON wf_raise (organisation, group_id) "
         "WHERE state = 'pending'",
+    ),
+    (
+        # Which charge stations cannot be reached, as somebody said.
+        "ALTER TABLE wf_station ADD COLUMN offline BIGINT NOT NULL DEFAULT 0",
+        # One row: how often journals were written, and where the database stood then.
+        """CREATE TABLE wf_mark (
+            id BIGINT PRIMARY KEY CHECK (id = 1),
+            n BIGINT NOT NULL,
+            place TEXT NOT NULL
+        )""",
+        "INSERT INTO wf_mark VALUES (1, 0, '')",
     ),
 )
 

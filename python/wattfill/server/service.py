@@ -7,12 +7,14 @@ What a function refuses it refuses before anything is changed, or it has what it
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any
 
 from wattfill._records import count
@@ -31,11 +33,20 @@ from wattfill.report import REASONS, decimal
 from wattfill.server import commissioning, keys
 from wattfill.server.clock import Clock
 from wattfill.server.commissioning import Raise, person_of
-from wattfill.server.dispatching import Manner, command_record, forget_journal, refuse_unfit
+from wattfill.server.dispatching import (
+    Manner,
+    command_record,
+    forget_journal,
+    offline_stations,
+    refuse_unfit,
+)
 from wattfill.server.models import NAMES
 from wattfill.server.refusal import Fault, Refusal, not_found, refuse_field, unavailable
 from wattfill.server.store import GroupMeta, Organisation, Store, Tree, connector_records
 
+log = logging.getLogger("wattfill.dispatch")
+
+REACH = {"offline": 1, "online": 0}
 RESERVED_IDS = ("chargestations",)
 """What a group cannot be called, as a path of the API has it in the same place."""
 SORTS = ("name", "id", "created_at", "updated_at", "maximum_capacity")
@@ -64,9 +75,17 @@ class Service:
     """Groups, charge stations, sessions and keys, as the API and the panel see them."""
 
     def __init__(
-        self, store: Store, clock: Clock, manner: Manner, two_person: str = "auto"
+        self,
+        store: Store,
+        clock: Clock,
+        manner: Manner,
+        two_person: str = "auto",
+        *,
+        is_one_of_many: bool = False,
     ) -> None:
         self.store = store
+        self.is_one_of_many = is_one_of_many
+        """Whether other processes of the same server get some of the requests."""
         self.clock = clock
         self.manner = manner
         self.two_person = two_person
@@ -79,6 +98,10 @@ class Service:
     def ping(self) -> None:
         """Ask the database for something."""
         self.store.database.row("SELECT COUNT(*) FROM wf_organisation")
+
+    def try_to_write(self) -> None:
+        """Write something, to see whether the database can be written."""
+        self.store.database.run("UPDATE wf_mark SET n = n + 1")
 
     # Keys
 
@@ -209,7 +232,11 @@ class Service:
     def earlier_answer(
         self, caller: Caller, idempotency_key: str, fingerprint: str
     ) -> tuple[int, str] | None:
-        """Return the status and body that this request was answered with, if it was."""
+        """Return the status and body that this request was answered with, if it was.
+
+        Whoever is doing the same for this organisation, by another server, is waited for.
+        """
+        self._organisation(caller)
         row = self.store.database.row(
             "SELECT fingerprint, status, body FROM wf_answer "
             "WHERE organisation = :organisation AND idempotency_key = :key AND at >= :after",
@@ -256,23 +283,21 @@ class Service:
     ) -> tuple[list[dict[str, Any]], int]:
         """Return some of the groups, and how many there are in all."""
         organisation = self._organisation(caller)
+        by = sort.removeprefix("-")
+        value = attrgetter(by)
+        is_of_meta = by in ("created_at", "updated_at")
+        # Nearly all of it is for groups that are not on the page: no more is asked of each than
+        # its place. No two have the same id, so that trees are not compared.
         found = [
-            (group, tree)
+            (value(meta if is_of_meta else group), id, tree)
             for tree in organisation.trees.values()
-            for group in tree.registry.groups()
+            for id, meta in tree.meta.items()
+            for group in (tree.registry.group(id),)
             if location is None or group.location == location
         ]
-        by = sort.removeprefix("-")
-
-        def rank(each: tuple[Group, Tree]) -> tuple[Any, str]:
-            group, tree = each
-            if by in ("created_at", "updated_at"):
-                return getattr(tree.meta[group.id], by), group.id
-            return getattr(group, by), group.id
-
-        found.sort(key=rank, reverse=sort.startswith("-"))
+        found.sort(reverse=sort.startswith("-"))
         page = found[offset : offset + limit]
-        return [self._show_group(organisation, tree, group.id) for group, tree in page], len(found)
+        return [self._show_group(organisation, tree, id) for _, id, tree in page], len(found)
 
     def get_group(self, caller: Caller, group_id: str) -> dict[str, Any]:
         """Return a group, with its charge stations, sessions and allocation."""
@@ -330,6 +355,10 @@ class Service:
         if dispatch is not None and old.parent is not None:
             raise refuse_field(
                 422, "dispatch", f"must be set for the group without a parent, {tree.root!r}"
+            )
+        if dispatch and self.is_one_of_many:
+            raise refuse_field(
+                409, "dispatch", "must be set where one process serves: start it with --workers 1"
             )
         self.store.touch(organisation, tree.root)
         parent = changes.get("parent")
@@ -743,7 +772,6 @@ class Service:
         self.store.touch(organisation, tree.root)
         tree.registry.remove_charge_station(station_id)
         del organisation.station_root[station_id]
-        organisation.offline.discard(station_id)
         self.store.database.run(
             "DELETE FROM wf_station WHERE organisation = :organisation AND id = :id",
             organisation=organisation.id,
@@ -905,17 +933,16 @@ class Service:
             _check_report(tree, report, f"confirmations[{i}]", faults)
         if faults:
             raise Refusal(422, faults[0].message, faults)
-        now = tree.now(self.clock)
+        self._keep_offline(organisation, reports)
+        now, disobeyed = tree.now(self.clock), dispatcher.disobeying()
         self.spoken_of.setdefault(organisation.id, set()).add(tree.root)
         for report in reports:
             station, kind = report["chargestation"], report["kind"]
             with _refusing():
                 match kind:
                     case "offline":
-                        organisation.offline.add(station)
                         dispatcher.offline(station, now)
                     case "online":
-                        organisation.offline.discard(station)
                         dispatcher.online(station, now)
                     case "confirm":
                         dispatcher.confirm(station, report["connector"], report["seq"], now)
@@ -927,14 +954,33 @@ class Service:
                         dispatcher.read_back(
                             station, report["connector"], report["limit"], now, report.get("seq")
                         )
+        for key in dispatcher.disobeying():
+            if key not in disobeyed:
+                log.warning("a connector draws more than it was told", extra={"connector": key})
         return {"_id": group_id, "noted": len(reports)}
+
+    def _keep_offline(self, organisation: Organisation, reports: list[Mapping[str, Any]]) -> None:
+        """Write down which stations can be reached, where that is not what it was."""
+        told = {r["chargestation"]: r["kind"] for r in reports if r["kind"] in REACH}
+        if told:
+            database = self.store.database
+            with database.transaction():
+                database.run_many(
+                    "UPDATE wf_station SET offline = :offline WHERE organisation = :organisation "
+                    "AND id = :id AND offline <> :offline",
+                    [
+                        {"organisation": organisation.id, "id": id, "offline": REACH[kind]}
+                        for id, kind in told.items()
+                    ],
+                )
 
     def tell_anew(self, organisation: Organisation, tree: Tree) -> None:
         """Have every station that can be reached told again what it may draw."""
         if tree.dispatcher is not None:
             now = tree.now(self.clock)
+            offline = offline_stations(self.store.database, organisation.id, tree.root)
             for station in tree.registry.charge_stations():
-                if station.id not in organisation.offline:
+                if station.id not in offline:
                     tree.dispatcher.online(station.id, now)
 
     def plan(self, tree: Tree) -> tuple[list[dict[str, object]], Exception | None]:
@@ -1051,9 +1097,11 @@ class Service:
         }
         if tree.dispatcher is not None:
             committed = tree.dispatcher.committed()
+            disobeying = tree.dispatcher.disobeying()
             for record in connectors:
                 key = record["chargestation"], record["connector"]
                 record["committed"] = committed.connectors[key]
+                record["disobeys"] = key in disobeying
             result["waiting"] = [str(waiting) for waiting in tree.dispatcher.waiting()]
         return result
 

@@ -57,12 +57,14 @@ class Settings:
     """Seconds for which a command holds; 0 for stations that hold the last limit for ever."""
     skew: float = 2.0
     lag: float = 5.0
+    takeover: float = 10.0
+    """Seconds without a sign of life of the server that dispatches, before another one does."""
     two_person: str = "auto"
     """Whether more is commissioned by two persons: `always`, `never`, or where there are two."""
     log_level: str = "info"
 
 
-_ABOVE_0 = ("patience", "rate", "burst", "body_timeout", "idle_timeout")
+_ABOVE_0 = ("patience", "rate", "burst", "body_timeout", "idle_timeout", "takeover")
 _WITHIN: dict[str, tuple[float, float]] = {
     "port": (0, 65535),
     "workers": (1, 64),

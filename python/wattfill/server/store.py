@@ -94,8 +94,6 @@ class Organisation:
     station_root: dict[str, str] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
     """Roots whose trees are to be read again."""
-    offline: set[str] = field(default_factory=set)
-    """Charge stations that somebody said cannot be reached."""
 
     def adopt(self, tree: Tree) -> None:
         """Take up a tree, and where its groups and charge stations are."""
@@ -354,6 +352,11 @@ class Store:
             organisation = self._organisations[tenant]
             organisation.revision, organisation.digest = before.revision, before.digest
             organisation.stale |= before.roots
+
+    def read_all_again(self) -> None:
+        """Believe nothing that is in memory any more."""
+        for organisation in self._organisations.values():
+            organisation.stale.update(organisation.trees)
 
     def has_happened(self, token: str) -> bool:
         """Say whether the transaction with this token is in the database."""

@@ -15,14 +15,14 @@ from typing import Any, TypeAlias
 from urllib.parse import quote, urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route, compile_path
 
 from wattfill.report import decimal
 from wattfill.server import models
 from wattfill.server.api import OPERATIONS
-from wattfill.server.app import EVENTS_AHEAD, FAILED_LOGINS, HEARTBEAT
+from wattfill.server.app import EVENTS_AHEAD, FAILED_LOGINS, HEARTBEAT, failed
 from wattfill.server.engine import Engine, Follower
 from wattfill.server.fields import Model, take_id
 from wattfill.server.limits import Limiter
@@ -36,6 +36,7 @@ Typed: TypeAlias = Mapping[str, str]
 Show: TypeAlias = Callable[
     [Request, Visitor, Params, Typed | None, Refusal | None], Awaitable[Response]
 ]
+Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
 Do: TypeAlias = Callable[[Request, Visitor, Params, Typed], Awaitable[Response]]
 
 SCOPES = {operation.name: operation.scope for operation in OPERATIONS}
@@ -172,16 +173,30 @@ class _Panel:
             Route("/admin", _to_home),
             Route("/admin/", _to_home),
             Route("/admin/static/{name}", self.show_static),
-            Route("/admin/login", self.login, methods=["GET", "POST"]),
-            Route("/admin/logout", self.logout, methods=["GET", "POST"]),
+            Route("/admin/login", self.guarded(self.login), methods=["GET", "POST"]),
+            Route("/admin/logout", self.guarded(self.logout), methods=["GET", "POST"]),
             Route("/admin/events", self.events),
         ]
-        found += [Route(path, self.page(show)) for path, show in pages.items()]
+        found += [Route(path, self.guarded(self.page(show))) for path, show in pages.items()]
         for form in self.forms:
-            found.append(Route(form.path, self.form(form), methods=["GET", "POST"]))
+            endpoint = self.guarded(self.form(form))
+            found.append(Route(form.path, endpoint, methods=["GET", "POST"]))
         return [*found, Route("/admin/{rest:path}", self.nothing)]
 
     # What surrounds a page
+
+    def guarded(self, endpoint: Endpoint) -> Endpoint:
+        """Return what says with a page that the server failed, if it does."""
+
+        async def guarded(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except (Refusal, ClientDisconnect):
+                raise
+            except Exception:
+                return self.error(request, None, failed(request.scope))
+
+        return guarded
 
     def page(self, show: Show, scope: str = "read") -> Callable[[Request], Awaitable[Response]]:
         """Return what shows a page to those who are logged in."""
