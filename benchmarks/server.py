@@ -51,7 +51,8 @@ def fill(url: str, n_groups: int) -> str:
         )
         stations = [(g, f"{g}-{s}") for g in groups for s in range(N_STATIONS)]
         database.run_many(
-            "INSERT INTO wf_station VALUES (:o, :s, :g, :plugs, :now, :now)",
+            "INSERT INTO wf_station (organisation, id, group_id, connectors, created_at, "
+            "updated_at) VALUES (:o, :s, :g, :plugs, :now, :now)",
             [{"o": TENANT, "s": s, "g": g, "plugs": plugs, "now": now} for g, s in stations],
         )
         database.run_many(

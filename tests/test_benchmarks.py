@@ -3,6 +3,7 @@
 import doctest
 import hashlib
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import wattfill
-from benchmarks import exact, report, simulation, timing, workloads
+from benchmarks import exact, report, server, simulation, timing, workloads
 from benchmarks.__main__ import main
 from benchmarks.cases import INTO, ROOFLINE, Figure
 from benchmarks.certificate import assert_close, assert_exact, assert_within
@@ -310,3 +311,14 @@ def test_a_simulation_that_loses_energy_is_no_answer() -> None:
     simulation.check_year(result, site)
     with pytest.raises(AssertionError):
         simulation.check_year(replace(result, delivered=lost), site)
+
+
+def test_the_server_is_filled_loaded_and_asked(monkeypatch, capsys):
+    arguments = "server --groups 2 --connections 2 --seconds 0.2 --rate 100"
+    monkeypatch.setattr(sys, "argv", arguments.split())
+
+    server.main()
+
+    said = capsys.readouterr().out
+    assert said.startswith("2 groups of 20: loaded in ")
+    assert "of 100 requests/s over 2 connections" in said
