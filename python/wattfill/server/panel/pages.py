@@ -8,7 +8,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any, TypeAlias
@@ -33,11 +33,7 @@ from wattfill.server.service import Caller, Service
 
 Params: TypeAlias = Mapping[str, str]
 Typed: TypeAlias = Mapping[str, str]
-Show: TypeAlias = Callable[
-    [Request, Visitor, Params, Typed | None, Refusal | None], Awaitable[Response]
-]
 Endpoint: TypeAlias = Callable[[Request], Awaitable[Response]]
-Do: TypeAlias = Callable[[Request, Visitor, Params, Typed], Awaitable[Response]]
 
 SCOPES = {operation.name: operation.scope for operation in OPERATIONS}
 HEADERS = {
@@ -69,6 +65,30 @@ SESSION_FIELDS = ("maximum", "weight", "priority")
 RAISE_FIELDS = ("commissioned_capacity", "note")
 HOME = "/admin/locations"
 _OURS = re.compile(r"/admin(/[A-Za-z0-9_-]+)*(\?[a-z]+=[A-Za-z0-9_-]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Who asks for what, once it is known that they may."""
+
+    request: Request
+    visitor: Visitor
+    params: Params
+
+    @property
+    def caller(self) -> Caller:
+        """Whose key it is."""
+        return self.visitor.caller
+
+    @property
+    def engine(self) -> Engine:
+        """What reads and writes."""
+        return _engine(self.request)
+
+
+Page: TypeAlias = Callable[[Visit], Awaitable[Response]]
+Show: TypeAlias = Callable[[Visit, Typed | None, Refusal | None], Awaitable[Response]]
+Do: TypeAlias = Callable[[Visit, Typed], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +179,7 @@ class _Panel:
 
     def routes(self) -> list[BaseRoute]:
         """Return what answers below /admin."""
-        pages: dict[str, Show] = {
+        pages: dict[str, Page] = {
             "/admin/locations": self.locations,
             "/admin/locations/{location}": self.location,
             "/admin/unplaced": self.location,
@@ -194,11 +214,11 @@ class _Panel:
             except (Refusal, ClientDisconnect):
                 raise
             except Exception:
-                return self.error(request, None, failed(request.scope))
+                return self.error(None, failed(request.scope))
 
         return guarded
 
-    def page(self, show: Show, scope: str = "read") -> Callable[[Request], Awaitable[Response]]:
+    def page(self, show: Page, scope: str = "read") -> Endpoint:
         """Return what shows a page to those who are logged in."""
 
         async def endpoint(request: Request) -> Response:
@@ -206,22 +226,22 @@ class _Panel:
             try:
                 visitor = await self.visitor(request)
                 visitor.caller.refuse_without(scope)
-                return await show(request, visitor, _ids(request), None, None)
+                return await show(Visit(request, visitor, _ids(request)))
             except Refusal as refusal:
                 if refusal.status == 401:
                     query = urlencode({"next": _own(request)})
                     return _see(f"/admin/login?{query}")
-                return self.error(request, visitor, refusal)
+                return self.error(visitor, refusal)
 
         return endpoint
 
-    def form(self, form: Form) -> Callable[[Request], Awaitable[Response]]:
+    def form(self, form: Form) -> Endpoint:
         """Return what shows a form, and does what it is sent for."""
-        show_page = self.page(form.show, form.scope)
+        show_page = self.page(lambda visit: form.show(visit, None, None), form.scope)
 
         async def endpoint(request: Request) -> Response:
             if request.method != "POST":
-                return await show_page(request) if form.has_page else self.only_post(request)
+                return await show_page(request) if form.has_page else self.only_post()
             visitor = None
             try:
                 login.refuse_foreign_page(request)
@@ -234,12 +254,13 @@ class _Panel:
                     return self.login_page(request, refusal, request.url.path, typed)
                 login.refuse_foreign_form(request, visitor.secret, typed.get("token", ""))
                 visitor.caller.refuse_without(form.scope)
+                visit = Visit(request, visitor, _ids(request))
                 try:
-                    return await form.do(request, visitor, _ids(request), typed)
+                    return await form.do(visit, typed)
                 except Refusal as refusal:
-                    return await form.show(request, visitor, _ids(request), typed, refusal)
+                    return await form.show(visit, typed, refusal)
             except Refusal as refusal:
-                return self.error(request, visitor, refusal)
+                return self.error(visitor, refusal)
 
         return endpoint
 
@@ -257,7 +278,6 @@ class _Panel:
 
     def render(
         self,
-        request: Request,
         name: str,
         visitor: Visitor | None,
         status: int = 200,
@@ -274,22 +294,20 @@ class _Panel:
         )
         return Response(text, status, HEADERS, "text/html")
 
-    def error(self, request: Request, visitor: Visitor | None, refusal: Refusal) -> Response:
+    def error(self, visitor: Visitor | None, refusal: Refusal) -> Response:
         """Say no with a page."""
-        response = self.render(
-            request, "error.html", visitor, refusal.status, message=refusal.message
-        )
+        response = self.render("error.html", visitor, refusal.status, message=refusal.message)
         response.headers.update(refusal.headers)
         return response
 
-    def only_post(self, request: Request) -> Response:
+    def only_post(self) -> Response:
         """Say that a form must be sent."""
         refusal = Refusal(405, "the method must be POST", headers={"Allow": "POST"})
-        return self.error(request, None, refusal)
+        return self.error(None, refusal)
 
     async def nothing(self, request: Request) -> Response:
         """Say that there is no such page."""
-        return self.error(request, None, Refusal(404, "there is nothing at this path"))
+        return self.error(None, Refusal(404, "there is nothing at this path"))
 
     async def show_static(self, request: Request) -> Response:
         """Answer with a style sheet, script or picture of the panel; their names have a version."""
@@ -311,7 +329,7 @@ class _Panel:
             typed = await forms.read_form(request)
             login.refuse_foreign_form(request, login.secret_of(request), typed.get("token", ""))
         except Refusal as refusal:
-            return self.error(request, None, refusal)
+            return self.error(None, refusal)
         back = _checked(typed.get("next", ""))
         kept = {
             name.removeprefix("kept."): text
@@ -353,7 +371,6 @@ class _Panel:
         secret = login.secret_of(request)
         new = "" if secret else login.new_secret()
         response = self.render(
-            request,
             "login.html",
             None,
             refusal.status if refusal else 200,
@@ -377,9 +394,9 @@ class _Panel:
             note = Refusal(401, "You are logged in again. Nothing has been saved yet.")
             try:
                 visitor.caller.refuse_without(form.scope)
-                response = await form.show(request, visitor, found.groupdict(), typed, note)
+                response = await form.show(Visit(request, visitor, found.groupdict()), typed, note)
             except Refusal as refusal:
-                return self.error(request, visitor, refusal)
+                return self.error(visitor, refusal)
             response.status_code = 200
             return response
         return _see(HOME)
@@ -387,7 +404,7 @@ class _Panel:
     async def logout(self, request: Request) -> Response:
         """End the session."""
         if request.method != "POST":
-            return self.only_post(request)
+            return self.only_post()
         secret = login.secret_of(request)
         try:
             login.refuse_foreign_page(request)
@@ -395,100 +412,70 @@ class _Panel:
             login.refuse_foreign_form(request, secret, typed.get("token", ""))
             await _engine(request).write(lambda service: login.end(service, secret))
         except Refusal as refusal:
-            return self.error(request, None, refusal)
+            return self.error(None, refusal)
         response = _see("/admin/login")
         login.set_cookie(response, request.app.state.settings, "")
         return response
 
     # Pages
 
-    async def locations(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
-    ) -> Response:
+    async def locations(self, visit: Visit) -> Response:
         """Show where groups stand."""
 
         def look(service: Service) -> tuple[list[dict[str, Any]], int]:
-            waiting = service.list_raises(visitor.caller, state="pending", limit=views.PAGE)
-            return views.locations(service, visitor.caller), len(waiting)
+            waiting = service.list_raises(visit.caller, state="pending", limit=views.PAGE)
+            return views.locations(service, visit.caller), len(waiting)
 
-        found, n_raises = await _engine(request).read(look)
-        return self.render(request, "locations.html", visitor, places=found, n_raises=n_raises)
+        found, n_raises = await visit.engine.read(look)
+        return self.render("locations.html", visit.visitor, places=found, n_raises=n_raises)
 
-    async def raises(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
-    ) -> Response:
+    async def raises(self, visit: Visit) -> Response:
         """Show what was asked to be commissioned, and what became of it."""
 
         def look(service: Service) -> tuple[list[dict[str, Any]], dict[str, str]]:
-            found = service.list_raises(visitor.caller, limit=4 * views.PAGE)
-            return found, dict(views.group_names(service, visitor.caller))
+            found = service.list_raises(visit.caller, limit=4 * views.PAGE)
+            return found, dict(views.group_names(service, visit.caller))
 
-        found, names = await _engine(request).read(look)
-        return self.render(request, "raises.html", visitor, raises=found, names=names)
+        found, names = await visit.engine.read(look)
+        return self.render("raises.html", visit.visitor, raises=found, names=names)
 
-    async def location(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
-    ) -> Response:
+    async def location(self, visit: Visit) -> Response:
         """Show the groups at a location."""
-        location = params.get("location")
-        text = request.query_params.get("page", "1")
+        location = visit.params.get("location")
+        text = visit.request.query_params.get("page", "1")
         number = int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else 1
 
         def look(service: Service) -> tuple[list[dict[str, Any]], int]:
-            found = views.groups_at(service, visitor.caller, location)
+            found = views.groups_at(service, visit.caller, location)
             page = found[(number - 1) * views.PAGE : number * views.PAGE]
-            return [views.group(service, visitor.caller, each.id) for each in page], len(found)
+            return [views.group(service, visit.caller, each.id) for each in page], len(found)
 
-        groups, total = await _engine(request).read(look)
+        groups, total = await visit.engine.read(look)
         path = _place(location)
         return self.render(
-            request,
             "location.html",
-            visitor,
+            visit.visitor,
             location=location,
             path=path,
             groups=groups,
             total=total,
             number=number,
             n_pages=-(-total // views.PAGE),
-            opened=request.query_params.get("open"),
+            opened=visit.request.query_params.get("open"),
             back=path,
             plug_error=None,
         )
 
-    async def changes(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
-    ) -> Response:
+    async def changes(self, visit: Visit) -> Response:
         """Show who changed what at a location."""
-        visitor.caller.refuse_without(SCOPES["list_changes"])
-        location = params.get("location")
-        found = await _engine(request).read(
-            lambda service: views.changes_at(service, visitor.caller, location)
+        visit.caller.refuse_without(SCOPES["list_changes"])
+        location = visit.params.get("location")
+        found = await visit.engine.read(
+            lambda service: views.changes_at(service, visit.caller, location)
         )
         return self.render(
-            request,
             "changes.html",
-            visitor,
+            visit.visitor,
             location=location,
             path=_place(location),
             changes=found,
@@ -496,17 +483,15 @@ class _Panel:
 
     async def group(
         self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
+        visit: Visit,
+        typed: Typed | None = None,
+        refusal: Refusal | None = None,
         plug_error: Mapping[str, Any] | None = None,
     ) -> Response:
         """Show a group, and what it would give with other values."""
-        group_id = params["group"]
+        group_id = visit.params["group"]
         names = TRIAL_FIELDS
-        tried = typed if typed is not None else request.query_params
+        tried = typed if typed is not None else visit.request.query_params
         fields = {name: tried[name] for name in names if name in tried}
         errors: dict[str, str] = {}
         if refusal is not None and plug_error is None:
@@ -519,12 +504,12 @@ class _Panel:
                 errors = forms.by_field(wrong, names)
 
         def look(service: Service) -> tuple[dict[str, Any], dict[str, Any] | None]:
-            shown = views.group(service, visitor.caller, group_id)
+            shown = views.group(service, visit.caller, group_id)
             if not trial:
                 return shown, None
-            return shown, views.group(service, visitor.caller, group_id, trial)
+            return shown, views.group(service, visit.caller, group_id, trial)
 
-        shown, tried_out = await _engine(request).read(look)
+        shown, tried_out = await visit.engine.read(look)
         group = shown["group"]
         status = 200
         if refusal is not None:
@@ -532,12 +517,11 @@ class _Panel:
         elif errors:
             status = 422
         most = group["commissioned_capacity"]
-        if visitor.may("commission"):
+        if visit.visitor.may("commission"):
             most = max(most * 1.5, 1.0)
         return self.render(
-            request,
             "group.html",
-            visitor,
+            visit.visitor,
             status,
             each=shown,
             trial=tried_out,
@@ -550,28 +534,20 @@ class _Panel:
             plug_error=plug_error,
         )
 
-    async def last_day(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
-    ) -> Response:
+    async def last_day(self, visit: Visit) -> Response:
         """Show what a group gave during the last day."""
-        group_id = params["group"]
-        engine = _engine(request)
+        group_id = visit.params["group"]
+        engine = visit.engine
         present = await engine.read(
-            lambda service: history.present(service, visitor.caller, group_id)
+            lambda service: history.present(service, visit.caller, group_id)
         )
         # Both may take long: one after another, and the second beside the engine.
         async with self.charts:
             lines, since = await history.read(engine, present)
             day = await asyncio.to_thread(history.replay, present, lines, since)
         return self.render(
-            request,
             "last_day.html",
-            visitor,
+            visit.visitor,
             day=day,
             chart=history.draw(day),
             group_id=group_id,
@@ -590,7 +566,7 @@ class _Panel:
             if self.streams[visitor.caller.key] >= most:
                 raise Refusal(429, f"a key must follow at most {most} streams at once")
         except Refusal as refusal:
-            return self.error(request, None, refusal)
+            return self.error(None, refusal)
         return StreamingResponse(
             self.stream(_engine(request), visitor, groups),
             200,
@@ -630,21 +606,16 @@ class _Panel:
     # Groups
 
     async def group_form(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
+        self, visit: Visit, typed: Typed | None, refusal: Refusal | None
     ) -> Response:
         """Show the form of a group, to create or to update it."""
-        group_id = params.get("group")
+        group_id = visit.params.get("group")
 
         def look(service: Service) -> tuple[dict[str, Any] | None, list[tuple[str, str]]]:
-            group = None if group_id is None else service.get_group(visitor.caller, group_id)
-            return group, views.group_names(service, visitor.caller)
+            group = None if group_id is None else service.get_group(visit.caller, group_id)
+            return group, views.group_names(service, visit.caller)
 
-        group, names = await _engine(request).read(look)
+        group, names = await visit.engine.read(look)
         values: dict[str, str] = dict.fromkeys(("id", "version", *GROUP_FIELDS), "")
         if typed is not None:
             values |= typed
@@ -657,11 +628,10 @@ class _Panel:
                 if field.default is not None
             }
             for name in ("location", "parent"):
-                values[name] = request.query_params.get(name, "")
+                values[name] = visit.request.query_params.get(name, "")
         return self.render(
-            request,
             "group_form.html",
-            visitor,
+            visit.visitor,
             refusal.status if refusal else 200,
             group=group,
             action=f"/admin/groups/{group_id}/update" if group_id else "/admin/create",
@@ -671,69 +641,52 @@ class _Panel:
             back=f"/admin/groups/{group_id}" if group_id else _place(values["location"] or None),
         )
 
-    async def create_group(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def create_group(self, visit: Visit, typed: Typed) -> Response:
         """Create a group."""
         fields = models.NEW_GROUP.read(forms.take(models.NEW_GROUP, ("id", *GROUP_FIELDS), typed))
-        made = await _engine(request).write(
-            lambda service: service.create_group(visitor.caller, fields)
-        )
+        made = await visit.engine.write(lambda service: service.create_group(visit.caller, fields))
         return _see(f"/admin/groups/{made['_id']}")
 
-    async def update_group(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def update_group(self, visit: Visit, typed: Typed) -> Response:
         """Change what is not as it was."""
         wanted = models.NEW_GROUP.read(forms.take(models.NEW_GROUP, GROUP_FIELDS, typed))
         version = typed.get("version", "")
         if not re.fullmatch("[0-9]{1,15}", version):
             raise Refusal(400, "the form must say which version of the group it is for")
-        await self._change(request, visitor, params["group"], wanted, int(version))
-        return _see(f"/admin/groups/{params['group']}")
+        await self._change(visit, visit.params["group"], wanted, int(version))
+        return _see(f"/admin/groups/{visit.params['group']}")
 
-    async def save_trial(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def save_trial(self, visit: Visit, typed: Typed) -> Response:
         """Save what was tried."""
         wanted = TRIAL.read(forms.take(TRIAL, TRIAL_FIELDS, typed))
-        await self._change(request, visitor, params["group"], wanted, None)
-        return _see(f"/admin/groups/{params['group']}")
+        await self._change(visit, visit.params["group"], wanted, None)
+        return _see(f"/admin/groups/{visit.params['group']}")
 
     async def _change(
         self,
-        request: Request,
-        visitor: Visitor,
+        visit: Visit,
         group_id: str,
         wanted: Mapping[str, Any],
         version: int | None,
     ) -> None:
         def change(service: Service) -> None:
-            group = service.get_group(visitor.caller, group_id)
+            group = service.get_group(visit.caller, group_id)
             fields = {name: value for name, value in wanted.items() if group[name] != value}
             if fields:
-                service.update_group(visitor.caller, group_id, fields, version)
+                service.update_group(visit.caller, group_id, fields, version)
 
-        await _engine(request).write(change)
+        await visit.engine.write(change)
 
     async def commission_form(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
+        self, visit: Visit, typed: Typed | None, refusal: Refusal | None
     ) -> Response:
         """Show the form of what is commissioned."""
-        group_id = params["group"]
-        group = await _engine(request).read(
-            lambda service: service.get_group(visitor.caller, group_id)
-        )
+        group_id = visit.params["group"]
+        group = await visit.engine.read(lambda service: service.get_group(visit.caller, group_id))
         shown = {"commissioned_capacity": decimal(group["commissioned_capacity"]), "note": ""}
         return self.render(
-            request,
             "commission.html",
-            visitor,
+            visit.visitor,
             refusal.status if refusal else 200,
             group=group,
             action=f"/admin/groups/{group_id}/commission",
@@ -742,71 +695,57 @@ class _Panel:
             back=f"/admin/groups/{group_id}",
         )
 
-    async def commission(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def commission(self, visit: Visit, typed: Typed) -> Response:
         """Commission less at once, or ask for more."""
-        group_id = params["group"]
+        group_id = visit.params["group"]
         fields = models.NEW_RAISE.read(forms.take(models.NEW_RAISE, RAISE_FIELDS, typed))
         wanted = fields["commissioned_capacity"]
 
         def change(service: Service) -> None:
-            present = service.get_group(visitor.caller, group_id)["commissioned_capacity"]
+            present = service.get_group(visit.caller, group_id)["commissioned_capacity"]
             if wanted > present:
-                service.ask_for_raise(visitor.caller, group_id, fields)
+                service.ask_for_raise(visit.caller, group_id, fields)
             elif wanted < present:
-                visitor.caller.refuse_without(SCOPES["update_group"])
-                service.update_group(visitor.caller, group_id, {"commissioned_capacity": wanted})
+                visit.caller.refuse_without(SCOPES["update_group"])
+                service.update_group(visit.caller, group_id, {"commissioned_capacity": wanted})
 
-        await _engine(request).write(change)
+        await visit.engine.write(change)
         return _see(f"/admin/groups/{group_id}#commissioned")
 
-    async def approve_raise(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def approve_raise(self, visit: Visit, typed: Typed) -> Response:
         """Approve what somebody else asked for."""
-        return await self._decide(request, params, typed, visitor, Service.approve_raise)
+        return await self._decide(visit, typed, Service.approve_raise)
 
-    async def decline_raise(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def decline_raise(self, visit: Visit, typed: Typed) -> Response:
         """Decline what somebody else asked for, or withdraw one's own."""
-        return await self._decide(request, params, typed, visitor, Service.decline_raise)
+        return await self._decide(visit, typed, Service.decline_raise)
 
     async def _decide(
         self,
-        request: Request,
-        params: Params,
+        visit: Visit,
         typed: Typed,
-        visitor: Visitor,
         how: Callable[[Service, Caller, str], object],
     ) -> Response:
         def decide(service: Service) -> None:
-            service.get_group(visitor.caller, params["group"])
+            service.get_group(visit.caller, visit.params["group"])
             raise_id = take_id("raise", typed.get("raise", ""))
-            if service.get_raise(visitor.caller, raise_id)["group"] != params["group"]:
+            if service.get_raise(visit.caller, raise_id)["group"] != visit.params["group"]:
                 raise not_found("raise", "raise", raise_id)
-            how(service, visitor.caller, raise_id)
+            how(service, visit.caller, raise_id)
 
-        await _engine(request).write(decide)
-        return _see(f"/admin/groups/{params['group']}#commissioned")
+        await visit.engine.write(decide)
+        return _see(f"/admin/groups/{visit.params['group']}#commissioned")
 
     async def confirm_group(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
+        self, visit: Visit, typed: Typed | None, refusal: Refusal | None
     ) -> Response:
         """Ask whether a group is to be removed."""
-        group = await _engine(request).read(
-            lambda service: service.get_group(visitor.caller, params["group"])
+        group = await visit.engine.read(
+            lambda service: service.get_group(visit.caller, visit.params["group"])
         )
         return self.render(
-            request,
             "confirm.html",
-            visitor,
+            visit.visitor,
             refusal.status if refusal else 200,
             what=f"group {group['name']}",
             words=f"The group {group['name']} ({group['_id']}) and its settings are removed.",
@@ -815,40 +754,33 @@ class _Panel:
             message=refusal.message if refusal else None,
         )
 
-    async def delete_group(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def delete_group(self, visit: Visit, typed: Typed) -> Response:
         """Remove a group."""
 
         def delete(service: Service) -> str:
-            location = service.get_group(visitor.caller, params["group"])["location"]
-            service.delete_group(visitor.caller, params["group"])
+            location = service.get_group(visit.caller, visit.params["group"])["location"]
+            service.delete_group(visit.caller, visit.params["group"])
             return _place(location)
 
-        return _see(await _engine(request).write(delete))
+        return _see(await visit.engine.write(delete))
 
     # Charge stations
 
     async def station_form(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
+        self, visit: Visit, typed: Typed | None, refusal: Refusal | None
     ) -> Response:
         """Show the form of a charge station, to add or to update it."""
-        station_id = params.get("chargestation")
+        station_id = visit.params.get("chargestation")
 
         def look(service: Service) -> tuple[dict[str, Any] | None, dict[str, Any]]:
             station = None
-            group_id = params.get("group", "")
+            group_id = visit.params.get("group", "")
             if station_id is not None:
-                station = service.get_station(visitor.caller, station_id)
+                station = service.get_station(visit.caller, station_id)
                 group_id = station["group"]
-            return station, service.get_group(visitor.caller, group_id)
+            return station, service.get_group(visit.caller, group_id)
 
-        station, group = await _engine(request).read(look)
+        station, group = await visit.engine.read(look)
         if typed is not None:
             rows, values = forms.rows_of(typed), dict(typed)
         else:
@@ -867,9 +799,8 @@ class _Panel:
             for column in forms.CONNECTOR_COLUMNS
         ]
         return self.render(
-            request,
             "station_form.html",
-            visitor,
+            visit.visitor,
             refusal.status if refusal else 200,
             station=station,
             group=group,
@@ -885,48 +816,41 @@ class _Panel:
             back=f"/admin/groups/{group['_id']}",
         )
 
-    async def add_station(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def add_station(self, visit: Visit, typed: Typed) -> Response:
         """Add a charge station to a group."""
         if "more" in typed:
-            return await self.station_form(request, visitor, params, typed, None)
+            return await self.station_form(visit, typed, None)
         fields = models.NEW_STATION.read(
             {
                 **forms.take(models.NEW_STATION, ("chargestation",), typed),
                 "connectors": forms.take_connectors(models.CONNECTOR, typed),
             }
         )
-        await _engine(request).write(
-            lambda service: service.add_station(visitor.caller, params["group"], fields)
+        await visit.engine.write(
+            lambda service: service.add_station(visit.caller, visit.params["group"], fields)
         )
-        return _see(f"/admin/groups/{params['group']}#station-{fields['chargestation']}")
+        return _see(f"/admin/groups/{visit.params['group']}#station-{fields['chargestation']}")
 
-    async def update_station(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def update_station(self, visit: Visit, typed: Typed) -> Response:
         """Change the connectors of a charge station, or add some."""
         if "more" in typed:
-            return await self.station_form(request, visitor, params, typed, None)
+            return await self.station_form(visit, typed, None)
         fields = models.CHANGED_STATION.read(
             {"connectors": forms.take_connectors(models.CONNECTOR, typed)}
         )
-        station = await _engine(request).write(
-            lambda service: service.update_station(visitor.caller, params["chargestation"], fields)
+        station = await visit.engine.write(
+            lambda service: service.update_station(
+                visit.caller, visit.params["chargestation"], fields
+            )
         )
         return _see(f"/admin/groups/{station['group']}#station-{station['_id']}")
 
     async def confirm_station(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
+        self, visit: Visit, typed: Typed | None, refusal: Refusal | None
     ) -> Response:
         """Ask whether a charge station is to be removed."""
-        station = await _engine(request).read(
-            lambda service: service.get_station(visitor.caller, params["chargestation"])
+        station = await visit.engine.read(
+            lambda service: service.get_station(visit.caller, visit.params["chargestation"])
         )
         n_sessions = sum(plug["session"] is not None for plug in station["connectors"])
         words = f"The charge station {station['_id']} and its connectors are removed."
@@ -936,9 +860,8 @@ class _Panel:
                 "that ends with it."
             )
         return self.render(
-            request,
             "confirm.html",
-            visitor,
+            visit.visitor,
             refusal.status if refusal else 200,
             what=f"charge station {station['_id']}",
             words=words,
@@ -947,29 +870,20 @@ class _Panel:
             message=refusal.message if refusal else None,
         )
 
-    async def remove_station(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def remove_station(self, visit: Visit, typed: Typed) -> Response:
         """Remove a charge station."""
-        removed = await _engine(request).write(
-            lambda service: service.remove_station(visitor.caller, params["chargestation"])
+        removed = await visit.engine.write(
+            lambda service: service.remove_station(visit.caller, visit.params["chargestation"])
         )
         return _see(f"/admin/groups/{removed['group']}")
 
     # Sessions
 
-    async def of_plug(
-        self,
-        request: Request,
-        visitor: Visitor,
-        params: Params,
-        typed: Typed | None,
-        refusal: Refusal | None,
-    ) -> Response:
+    async def of_plug(self, visit: Visit, typed: Typed | None, refusal: Refusal | None) -> Response:
         """Show the group of a connector whose session could not be started or stopped."""
-        station_id, connector = params["chargestation"], params["connector"]
-        station = await _engine(request).read(
-            lambda service: service.get_station(visitor.caller, station_id)
+        station_id, connector = visit.params["chargestation"], visit.params["connector"]
+        station = await visit.engine.read(
+            lambda service: service.get_station(visit.caller, station_id)
         )
         assert refusal is not None
         plug_error = {
@@ -979,29 +893,25 @@ class _Panel:
             "typed": typed or {},
         }
         return await self.group(
-            request, visitor, {"group": station["group"]}, {}, refusal, plug_error
+            replace(visit, params={"group": station["group"]}), {}, refusal, plug_error
         )
 
-    async def start(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def start(self, visit: Visit, typed: Typed) -> Response:
         """Start a session at a connector."""
         fields = models.NEW_SESSION.read(
-            {**params, **forms.take(models.NEW_SESSION, SESSION_FIELDS, typed)}
+            {**visit.params, **forms.take(models.NEW_SESSION, SESSION_FIELDS, typed)}
         )
-        await _engine(request).write(lambda service: service.start_session(visitor.caller, fields))
-        return _see(f"{_checked(typed.get('back', ''))}#station-{params['chargestation']}")
+        await visit.engine.write(lambda service: service.start_session(visit.caller, fields))
+        return _see(f"{_checked(typed.get('back', ''))}#station-{visit.params['chargestation']}")
 
-    async def stop(
-        self, request: Request, visitor: Visitor, params: Params, typed: Typed
-    ) -> Response:
+    async def stop(self, visit: Visit, typed: Typed) -> Response:
         """Stop the session at a connector."""
-        await _engine(request).write(
+        await visit.engine.write(
             lambda service: service.stop_session(
-                visitor.caller, params["chargestation"], params["connector"]
+                visit.caller, visit.params["chargestation"], visit.params["connector"]
             )
         )
-        return _see(f"{_checked(typed.get('back', ''))}#station-{params['chargestation']}")
+        return _see(f"{_checked(typed.get('back', ''))}#station-{visit.params['chargestation']}")
 
 
 async def _to_home(request: Request) -> Response:
