@@ -395,6 +395,12 @@ cdef class Plug(Account):
     cdef inline bint is_held(self) noexcept:
         return self.offline or self.silent or self.refuses or self.disobeys
 
+    cdef inline bint goes_by_another(self) noexcept:
+        """Whether it has the last command, and allows more than that, from whom we do not know."""
+        return (
+            self.confirmed_seq == self.newest_seq and self.confirmed_limit > self.newest_limit
+        )
+
     def state(self):
         return {
             **Account.state(self),
@@ -570,6 +576,7 @@ cdef class Desk:
             return "increase"
         if (
             plug.stale
+            or plug.goes_by_another()
             or (plug.unanswered_since < INFINITY and self.now >= plug.tried_at + self.retry)
             or self.now >= self.renew_at(plug)
         ):

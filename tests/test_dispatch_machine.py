@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 
+import pytest
 from adversary import EAGER, Disk, Memory, World
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -311,6 +312,26 @@ def test_a_connector_that_came_back_is_not_known_by_what_it_falls_back_to():
     d.read_back("A", "1", 0, 3, seq=c.seq)
 
     assert d.committed().connectors["A", "1"] >= 10
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_who_goes_by_another_is_told_again_though_the_controller_crashes_before(crashes):
+    # It has fallen back to 5 kW. When its fallback is lowered, nothing else asks for a command.
+    journal = Memory()
+    registry, d = one_connector(journal, fallback=5)
+    (c,) = d.plan(0).commands
+    d.confirm("A", "1", c.seq, 0)
+    d.read_back("A", "1", 5, 1, seq=c.seq)
+    registry.update_charge_station("A", [Connector("1", 22, fallback=0)])
+    if crashes:
+        registry, d = restarted(registry, journal)
+
+    (again,) = d.plan(2).commands
+    d.confirm("A", "1", again.seq, 2)
+
+    assert (again.limit, again.why) == (0, "refresh")
+    assert d.committed().connectors["A", "1"] == 0
+    assert d.plan(3).commands == ()
 
 
 def test_what_left_the_registry_does_not_come_back_with_the_journal():

@@ -370,8 +370,6 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
         if plug.read_back(quanta, seq):
             if seq is not None:
                 self._answered(plug, seq)
-            if quanta > plug.newest_limit:
-                plug.stale = True  # It goes by somebody else, and is told again.
             self._note("read_back", *plug.key, quanta, seq)
             self._settle(plug)
 
