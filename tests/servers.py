@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import httpx
+import pytest
 
 from wattfill.server import keys
 from wattfill.server.clock import Clock
@@ -167,6 +168,14 @@ class Serving:
         self._log.close()
         # Whatever a test has asked, and whatever failed: keys are in no log.
         assert "wf_live_" not in log
+
+
+def new_database(request: pytest.FixtureRequest, folder: Path, name: str) -> str:
+    """Return the URL of an empty database: of PostgreSQL where a fixture's parameter says so."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return str(folder / "site.db")
+    url: str = request.getfixturevalue("postgres").new_database(name)
+    return url
 
 
 def opened(url: str) -> Database:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import Serving, new_key, opened, service_of
+from servers import Serving, new_database, new_key, opened, service_of
 
 from wattfill.server.database import connect
 from wattfill.server.keys import FULL, READ_ONLY, SCOPES
@@ -145,11 +145,7 @@ on_both_databases = pytest.mark.parametrize("server", ["sqlite", "postgresql"], 
 
 @pytest.fixture(scope="module")
 def server(request, tmp_path_factory) -> Iterator[Serving]:
-    if getattr(request, "param", "sqlite") == "postgresql":
-        url = request.getfixturevalue("postgres").new_database("panel")
-    else:
-        url = str(tmp_path_factory.mktemp("panel") / "site.db")
-    serving = Serving(url)
+    serving = Serving(new_database(request, tmp_path_factory.mktemp("panel"), "panel"))
     yield serving
     serving.close()
 

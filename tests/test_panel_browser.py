@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from servers import Serving, new_key
+from servers import Serving, new_database, new_key
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="Playwright is not installed: pip install -e '.[browser]'"
@@ -30,11 +30,7 @@ NAME = "<img src=x onerror=alert(1)>{{7*7}}"
 
 @pytest.fixture(scope="module")
 def server(request, tmp_path_factory) -> Iterator[Serving]:
-    if getattr(request, "param", "sqlite") == "postgresql":
-        url = request.getfixturevalue("postgres").new_database("browser")
-    else:
-        url = str(tmp_path_factory.mktemp("browser") / "site.db")
-    serving = Serving(url)
+    serving = Serving(new_database(request, tmp_path_factory.mktemp("browser"), "browser"))
     yield serving
     serving.close()
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from schemathesis_checks import FOREIGN
-from servers import Serving, new_key, opened, service_of
+from servers import Serving, new_database, new_key, opened, service_of
 
 from wattfill.cli import main
 from wattfill.errors import InputError
@@ -981,9 +981,7 @@ def change(site: Site, *operation: object) -> None:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "site.db")
-    return request.getfixturevalue("postgres").new_database(f"server_{next(NUMBERS)}")
+    return new_database(request, tmp_path, f"server_{next(NUMBERS)}")
 
 
 def test_a_station_that_cannot_be_reached_is_not_forgotten(url):

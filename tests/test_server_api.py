@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from servers import Serving, new_key, opened, service_of
+from servers import Serving, new_database, new_key, opened, service_of
 
 from wattfill.server import keys
 from wattfill.server.api import OPERATIONS, PREFIXES, STREAM
@@ -39,10 +39,7 @@ STATION = {
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def server(request, tmp_path_factory) -> Iterator[Serving]:
-    if request.param == "postgresql":
-        url = request.getfixturevalue("postgres").new_database("api")
-    else:
-        url = str(tmp_path_factory.mktemp("server") / "site.db")
+    url = new_database(request, tmp_path_factory.mktemp("server"), "api")
     # Vehicles follow at once, so that what a station confirms is free at once.
     serving = Serving(url, "--log-level", "debug", WATTFILL_LAG="0")
     yield serving

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from servers import Serving, opened, service_of
+from servers import Serving, new_database, opened, service_of
 
 from wattfill.server.database import Database
 from wattfill.server.service import Caller
@@ -30,9 +30,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path) -> str:
-    if request.param == "sqlite":
-        return str(tmp_path / "site.db")
-    return request.getfixturevalue("postgres").new_database(f"faults_{next(NUMBERS)}")
+    return new_database(request, tmp_path, f"faults_{next(NUMBERS)}")
 
 
 @pytest.fixture
