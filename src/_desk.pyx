@@ -811,6 +811,12 @@ cdef bint is_over(Plug plug):
     return False
 
 
+def disobeying(plugs):
+    """The keys of connectors that were seen to draw more than all that they were told."""
+    cdef Plug plug
+    return frozenset([plug.key for plug in plugs if plug.disobeys])
+
+
 def turn(Plug plug not None):
     """Whose increase comes first: who has nothing, then who has waited longest."""
     return plug.newest_limit > 0, plug.wanted_since, plug.place

@@ -14,7 +14,7 @@ from typing import Any
 
 from wattfill import _validate
 from wattfill._demand import Answer
-from wattfill._desk import Desk, Plug, Site, Sum, turn
+from wattfill._desk import Desk, Plug, Site, Sum, disobeying, turn
 from wattfill._outcome import Forest
 from wattfill._plans import Blocker as Blocker
 from wattfill._plans import Command as Command
@@ -490,7 +490,7 @@ by CS-1 1 (22 kW may be in force there, 11 kW are due: told at 20 s, not confirm
 
         They count with their maximum, and others are planned around them; see `meter`.
         """
-        return frozenset(plug.key for plug in self._plugs.values() if plug.disobeys)
+        return disobeying(self._plugs.values())
 
     def waiting(self) -> tuple[Waiting, ...]:
         """Return the increases that the last plan could not hold, and what each waits for."""
