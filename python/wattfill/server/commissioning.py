@@ -153,7 +153,7 @@ def find(
     if before is not None:
         values["before"] = before
         conditions.append("revision < :before")
-    columns = ", ".join(COLUMNS).replace("state", _STATE)
+    columns = ", ".join(_STATE if name == "state" else name for name in COLUMNS)
     rows = database.rows(
         f"SELECT {columns} FROM wf_raise WHERE {' AND '.join(conditions)} "
         "ORDER BY revision DESC LIMIT :limit",
